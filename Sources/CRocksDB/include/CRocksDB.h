@@ -1,0 +1,3 @@
+#ifndef CROCKSDB_H
+#define CROCKSDB_H
+#endif
