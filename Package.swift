@@ -10,7 +10,10 @@ let mutations = Context.environment["TORC_MUTATIONS"] != nil
 let fuzzing = Context.environment["TORC_FUZZ"] != nil
 
 let swiftSettings: [SwiftSetting] =
-    [.enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility")]
+    [
+        .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+    ]
     + (strict ? [.treatAllWarnings(as: .error)] : [])
     + (mutations ? [.define("TORC_MUTATIONS")] : [])
 

@@ -1,0 +1,102 @@
+// What a client hands back to say which versions its write replaces. To the client it is opaque bytes. It is
+// sealed with the cluster key and bound to its object, because a forged or misplaced clock destroys data: a
+// put with a context that covers everything would silently delete every concurrent version.
+
+package import Crypto
+package import NIOCore
+
+/// The version vector that a reader saw, and the largest stamp that it saw.
+package struct CausalContext: Hashable, Sendable {
+    package var clock: VersionVector
+    package var latestTimestamp: HybridTimestamp
+
+    package init(clock: VersionVector, latestTimestamp: HybridTimestamp) {
+        self.clock = clock
+        self.latestTimestamp = latestTimestamp
+    }
+
+    package init(of object: VersionedObject) {
+        self.init(clock: object.clock, latestTimestamp: object.latestTimestamp)
+    }
+
+    package func encode(into buffer: inout ByteBuffer) {
+        buffer.writeVarint(latestTimestamp.rawValue)
+        clock.encode(into: &buffer)
+    }
+
+    package init(decoding buffer: inout ByteBuffer) throws(MalformedBytes) {
+        latestTimestamp = HybridTimestamp(rawValue: try buffer.readVarint("context"))
+        clock = try VersionVector(decoding: &buffer)
+    }
+}
+
+/// Why a client's context was refused.
+package enum ContextRefusal: Error, Hashable, Sendable {
+    /// Not bytes that Torc hands out, or of another version.
+    case malformed
+    /// Sealed with another cluster's key, or for another object, or altered.
+    case forged
+}
+
+/// The cluster's secret and what is derived from it. Every node is configured with the same one.
+package struct ClusterKey: Sendable {
+    package static let minimumSecretBytes = 16
+
+    package let hashSeed: HashSeed
+    /// Authenticates the peer handshake.
+    package let peerKey: SymmetricKey
+    private let contextKey: SymmetricKey
+
+    /// Nil when the secret is shorter than 16 bytes.
+    package init?(secret: [UInt8]) {
+        guard secret.count >= Self.minimumSecretBytes else { return nil }
+        let root = SymmetricKey(data: secret)
+        func derive(_ purpose: String) -> SymmetricKey {
+            HKDF<SHA256>.deriveKey(inputKeyMaterial: root, info: Array("torc \(purpose)".utf8), outputByteCount: 32)
+        }
+        contextKey = derive("context")
+        peerKey = derive("peer")
+        hashSeed = HashSeed(
+            rawValue: derive("hash").withUnsafeBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) })
+    }
+
+    private static let tokenVersion: UInt8 = 1
+    private static let sealBytes = 16
+
+    /// The client's token: version, context, seal.
+    package func seal(_ context: CausalContext, for key: ObjectKey) -> ByteBuffer {
+        var token = ByteBuffer()
+        token.reserveCapacity(32 + context.clock.entries.count * 12)
+        token.writeInteger(Self.tokenVersion)
+        context.encode(into: &token)
+        token.writeBytes(authenticator(of: token, for: key))
+        return token
+    }
+
+    package func open(_ token: ByteBuffer, for key: ObjectKey) throws(ContextRefusal) -> CausalContext {
+        var body = token
+        guard let signed = body.readSlice(length: max(0, token.readableBytes - Self.sealBytes)),
+            signed.readableBytes > 0, signed.getInteger(at: signed.readerIndex, as: UInt8.self) == Self.tokenVersion
+        else { throw .malformed }
+        let expected = authenticator(of: signed, for: key)
+        var difference: UInt8 = 0
+        for (mine, theirs) in zip(expected, body.readableBytesView) { difference |= mine ^ theirs }
+        guard difference == 0 else { throw .forged }
+        var reader = signed
+        reader.moveReaderIndex(forwardBy: 1)
+        do {
+            let context = try CausalContext(decoding: &reader)
+            try reader.requireEmpty("context")
+            return context
+        } catch {
+            throw .malformed
+        }
+    }
+
+    private func authenticator(of body: ByteBuffer, for key: ObjectKey) -> [UInt8] {
+        var hmac = HMAC<SHA256>(key: contextKey)
+        body.withUnsafeReadableBytes { hmac.update(data: $0) }
+        key.storageKey.withUnsafeReadableBytes { hmac.update(data: $0) }
+        return Array(hmac.finalize().prefix(Self.sealBytes))
+    }
+}

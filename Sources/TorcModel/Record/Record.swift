@@ -1,0 +1,96 @@
+// A record is what a partition's column family holds under an object key:
+//
+//   u64be checksum | u8 format | u8 n | u64be actor | u64be incarnation | varint counter | body
+//
+// The checksum is xxh3 over everything after it, seeded with the ring position, so that a record under
+// another key's name does not pass for its own. The header after it is local: it is neither replicated nor
+// hashed. The body is the object's canonical encoding (`VersionedObject.encode`), the bytes that replicas
+// exchange.
+
+package import NIOCore
+
+/// What a replica remembers of its own coordination of a key.
+package struct LocalHeader: Hashable, Sendable {
+    /// The actor that this replica mints with for this key, in one incarnation only.
+    package struct MintingActor: Hashable, Sendable {
+        package var actor: Actor
+        package var incarnation: Incarnation
+        /// The counter that it minted last. A larger one, in a record or a context that arrives, proves that
+        /// this replica forgot a write: the actor is retired.
+        package var counter: UInt64
+
+        package init(actor: Actor, incarnation: Incarnation, counter: UInt64) {
+            self.actor = actor
+            self.incarnation = incarnation
+            self.counter = counter
+        }
+    }
+
+    /// The number of replicas of the key's bucket: which of the partition's Merkle trees the record counts in.
+    package var copies: UInt8
+    package var minting: MintingActor?
+
+    package init(copies: UInt8, minting: MintingActor? = nil) {
+        self.copies = copies
+        self.minting = minting
+    }
+}
+
+/// A record, its body still encoded.
+package struct Record: Hashable, Sendable {
+    package static let format: UInt8 = 1
+    private static let checksumBytes = 8
+
+    package var header: LocalHeader
+    /// The canonical encoding of a `VersionedObject`.
+    package var body: ByteBuffer
+
+    package init(header: LocalHeader, body: ByteBuffer) {
+        self.header = header
+        self.body = body
+    }
+
+    package func encoded(for key: ObjectKey) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(Self.checksumBytes + 28 + body.readableBytes)
+        buffer.writeInteger(UInt64(0))
+        buffer.writeInteger(Self.format)
+        buffer.writeInteger(header.copies)
+        buffer.writeInteger(header.minting?.actor.rawValue ?? 0)
+        buffer.writeInteger(header.minting?.incarnation.rawValue ?? 0)
+        buffer.writeVarint(header.minting?.counter ?? 0)
+        buffer.writeImmutableBuffer(body)
+        buffer.setInteger(Self.checksum(of: buffer, key: key), at: 0)
+        return buffer
+    }
+
+    /// Checks the checksum and the header; the body is decoded when it is needed.
+    package init(decoding bytes: ByteBuffer, for key: ObjectKey) throws(MalformedBytes) {
+        var buffer = bytes
+        let checksum = try buffer.readFixed(UInt64.self, "record")
+        guard checksum == Self.checksum(of: bytes, key: key) else {
+            throw MalformedBytes(.checksumMismatch, "record")
+        }
+        guard try buffer.readFixed(UInt8.self, "record") == Self.format else {
+            throw MalformedBytes(.unknownVersion, "record")
+        }
+        let copies = try buffer.readFixed(UInt8.self, "record")
+        let actor = Actor(rawValue: try buffer.readFixed(UInt64.self, "record"))
+        let incarnation = Incarnation(rawValue: try buffer.readFixed(UInt64.self, "record"))
+        let counter = try buffer.readVarint("record")
+        guard copies > 0, (actor.rawValue == 0) == (counter == 0) else { throw MalformedBytes(.notCanonical, "record") }
+        header = LocalHeader(
+            copies: copies,
+            minting: counter == 0
+                ? nil : .init(actor: actor, incarnation: incarnation, counter: counter))
+        body = buffer
+    }
+
+    package func object() throws(MalformedBytes) -> VersionedObject { try VersionedObject(decoding: body) }
+
+    private static func checksum(of buffer: ByteBuffer, key: ObjectKey) -> UInt64 {
+        buffer.withUnsafeReadableBytes { bytes in
+            xxh3(UnsafeRawBufferPointer(rebasing: bytes.dropFirst(checksumBytes)), seed: key.position.rawValue)
+        }
+    }
+}
