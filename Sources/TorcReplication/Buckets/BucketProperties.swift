@@ -1,5 +1,6 @@
 // What a bucket promises: how many copies, which quorums, how conflicts end.
 
+package import NIOCore
 package import TorcModel
 
 /// How many replicas must answer: a number, or a word for one.
@@ -60,7 +61,7 @@ package struct VersionedProperties: Hashable, Sendable {
 }
 
 /// What properties are set on: a bucket, or a bucket type, whose properties its buckets inherit.
-package enum PropertiesScope: Hashable, Comparable, Sendable {
-    case type(BucketTypeName)
+package enum PropertiesScope: Hashable, Sendable {
+    case type(ByteBuffer)
     case bucket(BucketID)
 }

@@ -1,0 +1,65 @@
+// The control machine of a node: there is one, on the control loop. In this slice it keeps the bucket
+// properties: stores them, spreads them, answers for them.
+
+package import NIOCore
+package import TorcModel
+
+/// A change to a bucket's or a type's properties: what is nil stays as it is.
+package struct PropertiesChange: Hashable, Sendable {
+    package var n: UInt8?
+    package var conflictMode: ConflictMode?
+    package var r: Quorum?
+    package var w: Quorum?
+    package var pr: Quorum?
+    package var pw: Quorum?
+    package var dw: Quorum?
+    package var rw: Quorum?
+    package var nodeConfirms: UInt8?
+    package var notFoundOK: Bool?
+    package var basicQuorum: Bool?
+
+    package init() {}
+}
+
+package enum PropertiesAnswer: Hashable, Sendable {
+    /// Durable at a majority of the members.
+    case stored
+    /// Durable here, not yet known to be at a majority: it spreads when the others answer again.
+    case indeterminate(copies: Int, needed: Int)
+    case refused(PropertiesRefusal)
+}
+
+package enum PropertiesRefusal: Hashable, Sendable {
+    /// The bucket holds data, which n would leave on the wrong replicas.
+    case copiesFixed
+    /// n outside 1…`BucketProperties.maximumCopies`, or above the number of members.
+    case invalidCopies(asked: Int, limit: Int)
+    /// An `lww` bucket stays one: the versions that it dropped cannot be had back.
+    case conflictModeFixed
+    case invalidQuorum(name: String, asked: Int, n: Int)
+    case shuttingDown
+}
+
+package enum ControlEvent: Hashable, Sendable {
+    /// `holdsData`: whether a key was found in the scope; asked by the shell (a listing that stops at the first
+    /// key) only when the change touches n.
+    case setProperties(RequestID, PropertiesScope, PropertiesChange, holdsData: Bool, deadline: MonotonicTime)
+    /// Back to what the type, or the build, says.
+    case resetProperties(RequestID, PropertiesScope, holdsData: Bool, deadline: MonotonicTime)
+    case peer(from: NodeID, PeerMessage)
+    case peerUp(NodeID)
+    case peerDown(NodeID)
+    case ringChanged(Ring)
+    /// What `storeProperties` asked for is synced.
+    case propertiesStored(UInt64)
+    case tick
+}
+
+package enum ControlEffect: Hashable, Sendable {
+    /// Durably, in `meta`; `.propertiesStored` with the number follows when it is synced.
+    case storeProperties(UInt64, [PropertiesEntry])
+    /// To every lane: the properties that changed.
+    case propertiesChanged([PropertiesEntry])
+    case send(PeerMessage, to: NodeID)
+    case answer(RequestID, PropertiesAnswer)
+}

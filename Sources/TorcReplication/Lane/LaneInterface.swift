@@ -1,0 +1,210 @@
+// Between a lane and its shell. A lane is everything that one event loop of a node does for its partitions:
+// the replicas (`Vnodes`) and the coordination of the requests whose keys fall into them (`Coordinator`).
+// It takes events and a clock reading and returns effects as data; the server's shell and the simulator
+// carry them out alike.
+//
+// A turn, as the shell runs it:
+//
+//   events in ─► handle ─► effects ─► reads from memory answered at once (more events) ─► … until none
+//        ─► .turnEnded ─► .commit(batch): one unsynced write of everything since the last one
+//        ─► .committed(batch)            stamped records may now go to the peers
+//        ─► the sync thread …            ─► .synced(through: batch): acknowledgements may leave
+//
+// The lane holds back what rests on an unsynced record until the sync that covers it: that order is decided
+// here, where the simulator can test it, and not by the shell.
+
+package import NIOCore
+package import TorcModel
+
+/// A client's request at this node: drawn by the shell, unique in its lane and incarnation.
+package struct RequestID: RawRepresentable, Hashable, Sendable {
+    package var rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// The writes of one turn; numbered from 1 in each lane and incarnation.
+package struct BatchNumber: RawRepresentable, Hashable, Comparable, Sendable {
+    package var rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    package static func < (lhs: Self, rhs: Self) -> Bool { lhs.rawValue < rhs.rawValue }
+}
+
+/// A read or scan that the store was asked for.
+package struct StoreToken: RawRepresentable, Hashable, Comparable, Sendable {
+    package var rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    package static func < (lhs: Self, rhs: Self) -> Bool { lhs.rawValue < rhs.rawValue }
+}
+
+/// One record and what it changes in its leaf: one atomic batch, always.
+package struct RecordWrite: Hashable, Sendable {
+    package var partition: PartitionID
+    package var key: ObjectKey
+    /// `Record.encoded`.
+    package var record: ByteBuffer
+    /// More than one when the record moved from one tree to another.
+    package var leaves: [LeafChange]
+
+    package init(partition: PartitionID, key: ObjectKey, record: ByteBuffer, leaves: [LeafChange]) {
+        self.partition = partition
+        self.key = key
+        self.record = record
+        self.leaves = leaves
+    }
+}
+
+/// What the store found under a key.
+package enum StoreRead: Hashable, Sendable {
+    case absent
+    /// Undecoded: the lane checks it.
+    case found(ByteBuffer)
+    /// The store could not say (an IO error, a damaged block).
+    case failed
+}
+
+/// Raw records from a partition's range, for listing.
+package struct ScanRequest: Hashable, Sendable {
+    package var token: StoreToken
+    package var partition: PartitionID
+    /// Storage key to begin after; nil: the first.
+    package var after: ByteBuffer?
+    /// The scan ends at whichever limit it meets first, and after one record at the least.
+    package var entryLimit: Int
+    package var byteLimit: Int
+
+    package init(token: StoreToken, partition: PartitionID, after: ByteBuffer?, entryLimit: Int, byteLimit: Int) {
+        self.token = token
+        self.partition = partition
+        self.after = after
+        self.entryLimit = entryLimit
+        self.byteLimit = byteLimit
+    }
+}
+
+package struct ScannedEntry: Hashable, Sendable {
+    package var storageKey: ByteBuffer
+    package var record: ByteBuffer
+
+    package init(storageKey: ByteBuffer, record: ByteBuffer) {
+        self.storageKey = storageKey
+        self.record = record
+    }
+}
+
+/// Lists the keys of a bucket, or the buckets of a type, over all partitions, from one replica of each.
+package struct ListRequest: Hashable, Sendable {
+    package var subject: PageRequest.Subject
+
+    package init(subject: PageRequest.Subject) { self.subject = subject }
+}
+
+/// A listing goes out in pieces; the shell asks for the next when the client has taken the last.
+package enum ListPiece: Hashable, Sendable {
+    case items([ByteBuffer])
+    case done
+    /// No replica of a partition could be read, or the deadline passed.
+    case failed(partition: PartitionID)
+}
+
+package enum LaneEvent: Hashable, Sendable {
+    /// The deadline is absolute, by this node's monotonic clock.
+    case client(RequestID, ClientRequest, deadline: MonotonicTime)
+    case list(RequestID, ListRequest, deadline: MonotonicTime)
+    /// The client has taken the last piece of its listing.
+    case listContinue(RequestID)
+    /// The client went away: reads and listings end; a write goes on without an answer.
+    case cancel(RequestID)
+    case peer(from: NodeID, PeerMessage)
+    /// A link to a peer stands. Nothing that was sent on an earlier one will be answered.
+    case peerUp(NodeID)
+    case peerDown(NodeID)
+    /// The record is not in memory; `.recordRead` follows when a reader thread has it.
+    case recordReadDeferred(StoreToken)
+    case recordRead(StoreToken, StoreRead)
+    /// Entries ascending by key; nil when the range could not be read. `finished`: the partition holds no more.
+    case scanned(StoreToken, entries: [ScannedEntry]?, finished: Bool)
+    /// All events of the turn have been handled.
+    case turnEnded
+    /// The batch's unsynced write has gone through.
+    case committed(BatchNumber)
+    /// Every batch up to this one is on disk.
+    case synced(through: BatchNumber)
+    case ringChanged(Ring)
+    case propertiesChanged([PropertiesEntry])
+    /// Time has passed `Lane.nextDeadline`.
+    case tick
+    /// Take no new requests; finish what is open.
+    case drain
+}
+
+package enum LaneEffect: Hashable, Sendable {
+    case read(StoreToken, PartitionID, ObjectKey)
+    case scan(ScanRequest)
+    /// Joins this turn's batch.
+    case write(RecordWrite)
+    /// Write the batch, unsynced, and ask the sync thread for it.
+    case commit(BatchNumber)
+    case send(PeerMessage, to: NodeID)
+    case answer(RequestID, ClientAnswer)
+    case listed(RequestID, ListPiece)
+    case observed(LaneObservation)
+}
+
+/// What the shell turns into logs and metrics.
+package enum LaneObservation: Hashable, Sendable {
+    case readRepaired(ObjectKey, replicas: Int)
+    /// A replica asked beyond R because another was slow.
+    case speculativeRead
+    case actorRetired(ObjectKey, Actor)
+    /// A record on disk that cannot be decoded.
+    case unreadableRecord(ObjectKey)
+    case lwwRestamped(ObjectKey)
+    case overloaded
+    case duplicateForwardIgnored(NodeID)
+}
+
+/// What a lane must know of its node.
+package struct LaneConfiguration: Hashable, Sendable {
+    package var node: NodeID
+    /// This lane's place among the node's lanes.
+    package var lane: Int
+    package var laneCount: Int
+    package var incarnation: Incarnation
+    package var hashSeed: HashSeed
+    package var limits: LaneLimits
+
+    package init(
+        node: NodeID, lane: Int, laneCount: Int, incarnation: Incarnation, hashSeed: HashSeed,
+        limits: LaneLimits = LaneLimits()
+    ) {
+        self.node = node
+        self.lane = lane
+        self.laneCount = laneCount
+        self.incarnation = incarnation
+        self.hashSeed = hashSeed
+        self.limits = limits
+    }
+
+    /// The lane that owns a partition at a node of so many lanes.
+    package static func lane(of partition: PartitionID, laneCount: Int) -> Int { partition.index % laneCount }
+}
+
+/// The bounds of one lane.
+package struct LaneLimits: Hashable, Sendable {
+    /// Requests and forwarded writes under way; one more is answered `overloaded`, at once.
+    package var operations = 8_192
+    /// Replica operations that wait for a disk read or behind one; one more fails `overloaded`.
+    package var parkedOperations = 8_192
+    /// Versions that may stand after a coordinated write; one more is refused `tooManySiblings`. Merges are never refused.
+    package var siblings = 100
+    /// Bytes of metadata and values that may stand together after a coordinated write.
+    package var siblingBytes = 8 << 20
+    /// Bytes of one version's metadata and value.
+    package var objectBytes = 1 << 20
+    /// Listings under way; one more is answered `overloaded`.
+    package var listings = 16
+    /// How often an `lww` write that lost is stamped anew before the client is answered `indeterminate`.
+    package var lwwRestamps = 4
+
+    package init() {}
+}

@@ -1,0 +1,185 @@
+// What nodes say to one another. A message belongs to a link between one incarnation of its sender and one
+// of its receiver; the link layer drops what it cannot prove to be of the present pair. Within a link
+// messages may still be lost, delayed, reordered or repeated: every receiver here is built for that.
+
+package import NIOCore
+package import TorcModel
+
+/// Names an operation of one lane of one node; answers carry it back. Unique within an incarnation.
+package struct OperationID: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
+    package var rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// The lane is in the upper 16 bits, so that an answer finds its way without a table.
+    package init(lane: Int, number: UInt64) { rawValue = UInt64(lane) << 48 | number & 0xffff_ffff_ffff }
+
+    package var lane: Int { Int(rawValue >> 48) }
+    package static func < (lhs: Self, rhs: Self) -> Bool { lhs.rawValue < rhs.rawValue }
+    package var description: String { "op\(lane).\(rawValue & 0xffff_ffff_ffff)" }
+}
+
+/// A replica's copy of a stamped record is merged with what it holds.
+package struct ReplicaWrite: Hashable, Sendable {
+    package var operation: OperationID
+    package var key: ObjectKey
+    package var copies: UInt8
+    /// Canonical bytes of a `VersionedObject`.
+    package var body: ByteBuffer
+    /// In an `lww` write: the dot whose fate the sender wants to know.
+    package var dot: Dot?
+
+    package init(operation: OperationID, key: ObjectKey, copies: UInt8, body: ByteBuffer, dot: Dot? = nil) {
+        self.operation = operation
+        self.key = key
+        self.copies = copies
+        self.body = body
+        self.dot = dot
+    }
+}
+
+/// What became of a write at a replica. Sent only when everything that it rests on is synced.
+package enum WriteOutcome: Hashable, Sendable {
+    case stored
+    /// An `lww` write that lost to a version with this stamp: it must be stamped anew above it.
+    case superseded(by: HybridTimestamp)
+    case failed(ReplicaFailure)
+}
+
+package enum ReplicaFailure: UInt8, Hashable, Sendable, CaseIterable {
+    /// The replica's queues are full.
+    case overloaded = 1
+    /// The record is there and cannot be read: an error, never "not found".
+    case unreadable = 2
+    /// The receiver does not hold the key's partition.
+    case notHeld = 3
+    /// The message made no sense to the receiver.
+    case malformed = 4
+}
+
+package struct ReplicaRead: Hashable, Sendable {
+    package enum Want: Hashable, Sendable {
+        /// The whole object.
+        case full
+        /// The whole object, unless its hash is this one.
+        case unless(ContentHash)
+        /// Only its hash.
+        case hash
+    }
+
+    package var operation: OperationID
+    package var key: ObjectKey
+    package var copies: UInt8
+    package var want: Want
+
+    package init(operation: OperationID, key: ObjectKey, copies: UInt8, want: Want) {
+        self.operation = operation
+        self.key = key
+        self.copies = copies
+        self.want = want
+    }
+}
+
+/// What a replica holds. Sent only when it is synced.
+package enum ReadOutcome: Hashable, Sendable {
+    case absent
+    /// The hash that was asked about, or for.
+    case hash(ContentHash)
+    /// Canonical bytes of a `VersionedObject`.
+    case object(ByteBuffer)
+    case failed(ReplicaFailure)
+}
+
+/// A write that its receiver shall coordinate, sent at most once to at most one node.
+package struct ForwardedWrite: Hashable, Sendable {
+    package var operation: OperationID
+    /// A put or a delete, with the bucket's properties as the sender knows them.
+    package var request: ClientRequest
+    package var properties: BucketProperties
+    /// What was left of the client's time when it was sent.
+    package var remaining: Duration
+
+    package init(operation: OperationID, request: ClientRequest, properties: BucketProperties, remaining: Duration) {
+        self.operation = operation
+        self.request = request
+        self.properties = properties
+        self.remaining = remaining
+    }
+}
+
+/// Asks one replica for a page of the keys of a partition.
+package struct PageRequest: Hashable, Sendable {
+    package enum Subject: Hashable, Sendable {
+        /// The live keys of a bucket.
+        case keys(BucketID)
+        /// The buckets of a type (empty: default) that hold live keys; a page may name one twice.
+        case buckets(type: ByteBuffer)
+    }
+
+    package var operation: OperationID
+    package var partition: PartitionID
+    package var subject: Subject
+    /// The storage key after which to go on; nil: from the start.
+    package var after: ByteBuffer?
+
+    package init(operation: OperationID, partition: PartitionID, subject: Subject, after: ByteBuffer?) {
+        self.operation = operation
+        self.partition = partition
+        self.subject = subject
+        self.after = after
+    }
+}
+
+package enum PageOutcome: Hashable, Sendable {
+    /// Keys or bucket names. `resume` is the storage key to go on after; nil: the partition is done.
+    case page(items: [ByteBuffer], resume: ByteBuffer?)
+    case failed(ReplicaFailure)
+}
+
+package enum PeerMessage: Hashable, Sendable {
+    case write(ReplicaWrite)
+    case wrote(OperationID, WriteOutcome)
+    case read(ReplicaRead, remaining: Duration)
+    case readResult(OperationID, ReadOutcome)
+    case forward(ForwardedWrite)
+    case forwarded(OperationID, WriteAnswer)
+    case page(PageRequest)
+    case pageResult(OperationID, PageOutcome)
+    /// Bucket properties that the sender holds and the receiver may lack.
+    case properties(OperationID, [PropertiesEntry])
+    /// They are durable at the sender of this answer.
+    case propertiesStored(OperationID)
+    /// A digest of all properties: a receiver with another one answers with what it holds.
+    case propertiesDigest(ContentHash)
+}
+
+/// One scope's properties, as nodes exchange and store them.
+package struct PropertiesEntry: Hashable, Sendable {
+    package var scope: PropertiesScope
+    package var versioned: VersionedProperties
+
+    package init(scope: PropertiesScope, versioned: VersionedProperties) {
+        self.scope = scope
+        self.versioned = versioned
+    }
+}
+
+extension PeerMessage {
+    /// The lane of the receiving node that a message is for; nil: its control loop. An answer goes to the lane
+    /// that asked, everything else to the lane of its partition.
+    package func lane(ringSize: RingSize, laneCount: Int) -> Int? {
+        switch self {
+        case .wrote(let operation, _), .readResult(let operation, _), .forwarded(let operation, _),
+            .pageResult(let operation, _):
+            operation.lane < laneCount ? operation.lane : 0
+        case .write(let write): lane(of: write.key, ringSize, laneCount)
+        case .read(let read, _): lane(of: read.key, ringSize, laneCount)
+        case .forward(let forward): lane(of: forward.request.key, ringSize, laneCount)
+        case .page(let page): LaneConfiguration.lane(of: page.partition, laneCount: laneCount)
+        case .properties, .propertiesStored, .propertiesDigest: nil
+        }
+    }
+
+    private func lane(of key: ObjectKey, _ ringSize: RingSize, _ laneCount: Int) -> Int {
+        LaneConfiguration.lane(of: ringSize.partition(of: key.position), laneCount: laneCount)
+    }
+}

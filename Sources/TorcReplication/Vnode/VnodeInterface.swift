@@ -1,0 +1,76 @@
+// Between the coordinator and the replicas of the same lane.
+
+package import NIOCore
+package import TorcModel
+
+/// Who hears what became of a replica operation.
+package enum ReplyAddress: Hashable, Sendable {
+    /// The coordinator of this lane.
+    case coordinator(OperationID)
+    /// A coordinator at another node, or in another lane of this one.
+    case peer(NodeID, OperationID)
+}
+
+/// Coordinates one write at this replica: decides, mints a dot and merges, all on the record as it is when
+/// its turn comes in the key's queue.
+package struct MintRequest: Hashable, Sendable {
+    package enum Change: Hashable, Sendable {
+        case put(metadata: ByteBuffer, value: ByteBuffer, expiry: WallTime?, writeID: WriteID?)
+        case delete
+    }
+
+    package var operation: OperationID
+    package var key: ObjectKey
+    package var copies: UInt8
+    package var mode: ConflictMode
+    package var context: CausalContext?
+    package var change: Change
+    /// Checked against this replica's record before anything is written.
+    package var condition: WriteCondition?
+    /// The stamp must be above this one: an `lww` write that lost is stamped again.
+    package var above: HybridTimestamp
+
+    package init(
+        operation: OperationID, key: ObjectKey, copies: UInt8, mode: ConflictMode, context: CausalContext?,
+        change: Change, condition: WriteCondition? = nil, above: HybridTimestamp = .zero
+    ) {
+        self.operation = operation
+        self.key = key
+        self.copies = copies
+        self.mode = mode
+        self.context = context
+        self.change = change
+        self.condition = condition
+        self.above = above
+    }
+}
+
+/// A write that this replica has stamped.
+package struct MintedWrite: Hashable, Sendable {
+    /// The object as it stands here after the write; what the other replicas are sent.
+    package var object: VersionedObject
+    /// Its canonical bytes.
+    package var body: ByteBuffer
+    /// The write's dot: nil for a delete in a `siblings` bucket. Of a retried `WriteID`, the dot of the first attempt.
+    package var dot: Dot?
+
+    package init(object: VersionedObject, body: ByteBuffer, dot: Dot?) {
+        self.object = object
+        self.body = body
+        self.dot = dot
+    }
+}
+
+/// What a replica answers. Everything but `deferred`, `minted` and `refused` waits for the sync of what it rests on.
+package enum VnodeReply: Hashable, Sendable {
+    /// The record is not in memory: a coordinator need not wait for it before it asks others.
+    case deferred
+    case read(ReadOutcome)
+    case wrote(WriteOutcome)
+    /// The stamped write is in the log, unsynced: it may be sent to the other replicas, not acknowledged.
+    case minted(MintedWrite)
+    /// The minted write, and all that it rests on, is synced here.
+    case mintSynced
+    /// Nothing was written.
+    case refused(Refusal)
+}
