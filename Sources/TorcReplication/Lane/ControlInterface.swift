@@ -1,7 +1,6 @@
 // The control machine of a node: there is one, on the control loop. In this slice it keeps the bucket
 // properties: stores them, spreads them, answers for them.
 
-package import NIOCore
 package import TorcModel
 
 /// A change to a bucket's or a type's properties: what is nil stays as it is.
