@@ -45,16 +45,35 @@ package struct BucketProperties: Hashable, Sendable {
     package static let maximumCopies = 7
 
     package init() {}
+
+    /// Why no bucket may have these properties; nil when one may.
+    package var refusal: PropertiesRefusal? {
+        guard (1...Self.maximumCopies).contains(Int(n)) else {
+            return .invalidCopies(asked: Int(n), limit: Self.maximumCopies)
+        }
+        for (name, quorum, least) in [
+            ("r", r, 1), ("w", w, 1), ("pr", pr, 0), ("pw", pw, 0), ("dw", dw, 0), ("rw", rw, 1),
+        ] {
+            let count = quorum.count(of: Int(n))
+            if count > Int(n) || count < least { return .invalidQuorum(name: name, asked: count, n: Int(n)) }
+        }
+        if nodeConfirms > n { return .invalidQuorum(name: "node_confirms", asked: Int(nodeConfirms), n: Int(n)) }
+        return nil
+    }
 }
 
 /// A bucket's properties and when they were set: the later stamp wins on every node.
 package struct VersionedProperties: Hashable, Sendable {
     package var properties: BucketProperties
+    /// The scope was reset: it has what its type, or the build, says. Of `properties` only `lww` counts then,
+    /// which a scope never leaves.
+    package var inherits: Bool
     package var stamp: HybridTimestamp
     package var setBy: NodeID
 
-    package init(properties: BucketProperties, stamp: HybridTimestamp, setBy: NodeID) {
+    package init(properties: BucketProperties, inherits: Bool = false, stamp: HybridTimestamp, setBy: NodeID) {
         self.properties = properties
+        self.inherits = inherits
         self.stamp = stamp
         self.setBy = setBy
     }

@@ -36,6 +36,8 @@ package enum PropertiesRefusal: Hashable, Sendable {
     /// An `lww` bucket stays one: the versions that it dropped cannot be had back.
     case conflictModeFixed
     case invalidQuorum(name: String, asked: Int, n: Int)
+    /// So many buckets and types have properties of their own already; the others take their type's.
+    case tooManyScopes(limit: Int)
     case shuttingDown
 }
 

@@ -92,14 +92,20 @@ package enum ReadOutcome: Hashable, Sendable {
 /// A write that its receiver shall coordinate, sent at most once to at most one node.
 package struct ForwardedWrite: Hashable, Sendable {
     package var operation: OperationID
+    /// The sender's: operation numbers begin anew in each, and the receiver must know a repeat from a namesake.
+    package var incarnation: Incarnation
     /// A put or a delete, with the bucket's properties as the sender knows them.
     package var request: ClientRequest
     package var properties: BucketProperties
     /// What was left of the client's time when it was sent.
     package var remaining: Duration
 
-    package init(operation: OperationID, request: ClientRequest, properties: BucketProperties, remaining: Duration) {
+    package init(
+        operation: OperationID, incarnation: Incarnation, request: ClientRequest, properties: BucketProperties,
+        remaining: Duration
+    ) {
         self.operation = operation
+        self.incarnation = incarnation
         self.request = request
         self.properties = properties
         self.remaining = remaining
