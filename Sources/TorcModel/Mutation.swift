@@ -6,6 +6,8 @@
 package enum Mutation: String, CaseIterable, Sendable {
     case dropSiblingOnMerge
     case resurrectOnMerge
+    /// Damage below the last sync mark is cut like a torn tail.
+    case cutBelowSyncMark
 
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
