@@ -95,7 +95,7 @@ let package = Package(
         .target(
             name: "TorcLoad",
             dependencies: [
-                "TorcModel", "TorcWire", "TorcClient", nioCore, nioPosix, arguments,
+                nioCore, nioPosix, arguments,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             path: "Bench/Load",

@@ -1,0 +1,253 @@
+// One connection of the generator: keeps `pipeline` requests under way (closed loop), or sends each at its
+// appointed time (fixed rate). At a fixed rate a latency counts from the appointed time, not from when the
+// request could be sent: a stalled server delays its successors, and leaving them out is coordinated omission.
+
+import Histogram
+import NIOCore
+
+/// What all connections of one event loop share; confined to that loop.
+final class LoadState {
+    let plan: LoadPlan
+    var generator: LoadRandom
+    let keys: KeyGenerator
+    let bucket: ByteBuffer
+    /// The context last seen for each key, when puts carry one.
+    var contexts: [ByteBuffer?]
+    var values: ByteBuffer
+    var puts = Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .three)
+    var gets = Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .three)
+    var errors: [String: UInt64] = [:]
+    var notFound: UInt64 = 0
+    var recordFrom = NIODeadline.distantFuture
+    var stopAt = NIODeadline.distantFuture
+    var operations: UInt64 = 0
+    var operationLimit: UInt64
+    /// Preloading writes each key of this range once instead of drawing keys.
+    var preload: Range<UInt64>?
+
+    /// Contexts are kept a loop, so each loop draws keys of its own: key % threads == loop.
+    let loop: UInt64
+
+    init(plan: LoadPlan, loop: Int, preload: Range<UInt64>?, contexts seen: [ByteBuffer?]?) {
+        self.plan = plan
+        self.loop = UInt64(loop)
+        generator = LoadRandom(seed: plan.seed &+ UInt64(loop) &* 0x9e37_79b9_7f4a_7c15)
+        keys = KeyGenerator(plan.distribution, keyCount: plan.keyCount)
+        bucket = ByteBuffer(string: plan.bucket)
+        contexts = plan.context == .last ? seen ?? Array(repeating: nil, count: Int(plan.keyCount)) : []
+        self.preload = preload
+        operationLimit = plan.operationLimit.map { max(1, $0 / UInt64(plan.threads)) } ?? .max
+        // Bytes that do not compress; each value is a window into them.
+        var random = generator
+        var bytes = ByteBuffer()
+        bytes.reserveCapacity(plan.valueBytes * 2 + 8)
+        while bytes.readableBytes < plan.valueBytes * 2 { bytes.writeInteger(random.next()) }
+        values = bytes
+    }
+
+    func drawKey() -> UInt64 {
+        let drawn = keys.next(using: &generator)
+        let threads = UInt64(plan.threads)
+        let mine = drawn - drawn % threads + loop
+        return mine < plan.keyCount ? mine : loop
+    }
+
+    func recordError(_ text: String) {
+        // Bounded: an error text of its own for each request would fill the memory.
+        let known = errors[text] != nil || errors.count < 50
+        errors[known ? text : "other errors", default: 0] += 1
+    }
+}
+
+final class LoadConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private struct Pending {
+        var key: UInt64
+        var isPut: Bool
+        var begun: NIODeadline
+    }
+
+    private let state: LoadState
+    /// Nanoseconds between two requests of this connection; nil: closed loop.
+    private let interval: Int64?
+    private let onFinish: () -> Void
+    private var nextAt: NIODeadline
+    private var pending = CircularBuffer<Pending>()
+    private var inbound = ByteBuffer()
+    private var outbound = ByteBuffer()
+    private var finished = false
+    private var timer: Scheduled<Void>?
+
+    init(state: LoadState, interval: Int64?, firstAt: NIODeadline, onFinish: @escaping () -> Void) {
+        self.state = state
+        self.interval = interval
+        self.onFinish = onFinish
+        nextAt = firstAt
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        fill(context)
+        watch(context)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = unwrapInboundIn(data)
+        if inbound.readableBytes == 0 { inbound = bytes } else { inbound.writeBuffer(&bytes) }
+        let now = NIODeadline.now()
+        while let length = inbound.getInteger(at: inbound.readerIndex, as: UInt32.self) {
+            guard length >= 1, length <= RiakFrames.maximumReplyBytes else {
+                state.recordError("a reply of \(length) bytes")
+                context.close(promise: nil)
+                return
+            }
+            guard inbound.readableBytes >= 4 + Int(length) else { break }
+            inbound.moveReaderIndex(forwardBy: 4)
+            let code = inbound.readInteger(as: UInt8.self)!
+            handle(code, inbound.readSlice(length: Int(length) - 1)!, now)
+        }
+        if inbound.readableBytes == 0 { inbound = ByteBuffer() } else { inbound.discardReadBytes() }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) { fill(context) }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        if !pending.isEmpty { for _ in pending { state.recordError("the connection closed") } }
+        finish()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        state.recordError("\(error)")
+        context.close(promise: nil)
+    }
+
+    private func handle(_ code: UInt8, _ message: ByteBuffer, _ now: NIODeadline) {
+        guard !pending.isEmpty else { return state.recordError("a reply that nobody asked for") }
+        let request = pending.removeFirst()
+        switch (code, request.isPut) {
+        case (RiakFrames.putResponse, true):
+            if state.plan.context == .last {
+                state.contexts[Int(request.key)] = RiakFrames.bytes(ofField: 2, in: message).map {
+                    ByteBuffer(buffer: $0)
+                }
+            }
+        case (RiakFrames.getResponse, false):
+            if message.readableBytes == 0 { state.notFound += 1 }
+            if state.plan.context == .last, let seen = RiakFrames.bytes(ofField: 2, in: message) {
+                state.contexts[Int(request.key)] = ByteBuffer(buffer: seen)
+            }
+        case (RiakFrames.errorResponse, _):
+            let text = RiakFrames.bytes(ofField: 1, in: message).map { String(buffer: $0) }
+            return state.recordError(text ?? "an error without text")
+        default:
+            return state.recordError("an answer with code \(code)")
+        }
+        guard now >= state.recordFrom, now <= state.stopAt else { return }
+        let nanoseconds = UInt64(max(0, (now - request.begun).nanoseconds))
+        if request.isPut { state.puts.record(nanoseconds) } else { state.gets.record(nanoseconds) }
+    }
+
+    /// Sends what is due.
+    private func fill(_ context: ChannelHandlerContext) {
+        guard !finished else { return }
+        let now = NIODeadline.now()
+        while pending.count < state.plan.pipeline {
+            guard now < state.stopAt, state.operations < state.operationLimit else { break }
+            var begun = now
+            if let interval {
+                if nextAt > now {
+                    schedule(context)
+                    break
+                }
+                begun = nextAt
+                nextAt = nextAt + .nanoseconds(interval)
+            }
+            guard send(begun) else { break }
+        }
+        if outbound.readableBytes > 0 {
+            context.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
+            outbound = ByteBuffer()
+        }
+        let done =
+            now >= state.stopAt || state.operations >= state.operationLimit || state.preload?.isEmpty == true
+        if done, pending.isEmpty { context.close(promise: nil) }
+    }
+
+    private func send(_ begun: NIODeadline) -> Bool {
+        let key: UInt64
+        let isPut: Bool
+        if let range = state.preload {
+            guard !range.isEmpty else { return false }
+            key = range.lowerBound
+            state.preload = (range.lowerBound + 1)..<range.upperBound
+            isPut = true
+        } else {
+            key = state.drawKey()
+            isPut = !(Double.random(in: 0..<1, using: &state.generator) < state.plan.readShare)
+        }
+        state.operations += 1
+        let name = ByteBuffer(string: "key\(key)")
+        if isPut {
+            let offset = Int(state.generator.next() % UInt64(max(1, state.plan.valueBytes)))
+            RiakFrames.writePut(
+                bucket: state.bucket, key: name,
+                context: state.plan.context == .last ? state.contexts[Int(key)] : nil,
+                value: state.values.getSlice(at: offset, length: state.plan.valueBytes)!, w: state.plan.w,
+                wantsContext: state.plan.context == .last, into: &outbound)
+        } else {
+            RiakFrames.writeGet(bucket: state.bucket, key: name, r: state.plan.r, into: &outbound)
+        }
+        pending.append(Pending(key: key, isPut: isPut, begun: begun))
+        return true
+    }
+
+    private func schedule(_ context: ChannelHandlerContext) {
+        guard timer == nil else { return }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        timer = context.eventLoop.scheduleTask(deadline: nextAt) {
+            let (connection, context) = bound.value
+            connection.timer = nil
+            connection.fill(context)
+        }
+    }
+
+    /// Ends a connection whose oldest request has waited too long, and one that is idle past the end.
+    private func watch(_ context: ChannelHandlerContext) {
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: .milliseconds(100)) {
+            let (connection, context) = bound.value
+            guard !connection.finished else { return }
+            let timeout = TimeAmount(connection.state.plan.timeout)
+            if let oldest = connection.pending.first, NIODeadline.now() - oldest.begun > timeout {
+                connection.state.recordError("no answer within \(connection.state.plan.timeout)")
+                connection.pending.removeFirst()
+                context.close(promise: nil)
+            } else {
+                connection.fill(context)
+                connection.watch(context)
+            }
+        }
+    }
+
+    private func finish() {
+        guard !finished else { return }
+        finished = true
+        timer?.cancel()
+        onFinish()
+    }
+}
+
+/// SplitMix64: fast, seeded, good enough to draw keys with.
+struct LoadRandom: RandomNumberGenerator {
+    private var state: UInt64
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}

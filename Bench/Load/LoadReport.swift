@@ -1,0 +1,107 @@
+// What a run says: a table for a person, one JSON object for a program.
+
+import Foundation
+import Histogram
+
+struct LoadReport: Encodable {
+    struct Latency: Encodable {
+        var operation: String
+        var count: UInt64
+        var perSecond: Double
+        var meanMilliseconds: Double
+        var p50Milliseconds: Double
+        var p90Milliseconds: Double
+        var p99Milliseconds: Double
+        var p999Milliseconds: Double
+        var maxMilliseconds: Double
+    }
+
+    struct Failure: Encodable {
+        var text: String
+        var count: UInt64
+    }
+
+    struct Settings: Encodable {
+        var targets: [String]
+        var connections: Int
+        var pipeline: Int
+        var threads: Int
+        var readShare: Double
+        var keys: UInt64
+        var distribution: String
+        var valueBytes: Int
+        var bucket: String
+        var context: String
+        var ratePerSecond: Double?
+        var warmupSeconds: Double
+        var r: UInt32?
+        var w: UInt32?
+        var seed: UInt64
+    }
+
+    var settings: Settings
+    var seconds: Double
+    var perSecond: Double
+    var latencies: [Latency]
+    var notFound: UInt64
+    var errorCount: UInt64
+    var errors: [Failure]
+
+    init(plan: LoadPlan, result: LoadResult) {
+        settings = Settings(
+            targets: plan.targets.map { "\($0.host):\($0.port)" }, connections: plan.connections,
+            pipeline: plan.pipeline, threads: plan.threads, readShare: plan.readShare, keys: plan.keyCount,
+            distribution: "\(plan.distribution)", valueBytes: plan.valueBytes, bucket: plan.bucket,
+            context: plan.context.rawValue, ratePerSecond: plan.rate,
+            warmupSeconds: Double(plan.warmup.components.seconds), r: plan.r, w: plan.w, seed: plan.seed)
+        seconds = result.seconds
+        perSecond = result.seconds > 0 ? Double(result.answered) / result.seconds : 0
+        latencies = [("put", result.puts), ("get", result.gets)].filter { $0.1.totalCount > 0 }.map { name, histogram in
+            func milliseconds(_ percentile: Double) -> Double { Double(histogram.valueAtPercentile(percentile)) / 1e6 }
+            return Latency(
+                operation: name, count: histogram.totalCount,
+                perSecond: result.seconds > 0 ? Double(histogram.totalCount) / result.seconds : 0,
+                meanMilliseconds: histogram.mean / 1e6, p50Milliseconds: milliseconds(50),
+                p90Milliseconds: milliseconds(90), p99Milliseconds: milliseconds(99),
+                p999Milliseconds: milliseconds(99.9), maxMilliseconds: milliseconds(100))
+        }
+        notFound = result.notFound
+        errors = result.errors.map { Failure(text: $0.text, count: $0.count) }
+        errorCount = errors.reduce(0) { $0 + $1.count }
+    }
+
+    var json: String {
+        get throws {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            return String(decoding: try encoder.encode(self), as: UTF8.self)
+        }
+    }
+
+    var table: String {
+        func cell(_ text: String, _ width: Int) -> String {
+            String(repeating: " ", count: max(0, width - text.count)) + text
+        }
+        func number(_ value: Double) -> String { String(format: value < 100 ? "%.2f" : "%.0f", value) }
+        var lines = [
+            "      " + ["count", "op/s", "mean ms", "p50", "p90", "p99", "p99.9", "max"].map { cell($0, 9) }.joined()
+        ]
+        for latency in latencies {
+            let figures =
+                [String(latency.count), String(format: "%.0f", latency.perSecond)]
+                + [
+                    latency.meanMilliseconds, latency.p50Milliseconds, latency.p90Milliseconds,
+                    latency.p99Milliseconds, latency.p999Milliseconds, latency.maxMilliseconds,
+                ].map(number)
+            lines.append(
+                latency.operation.padding(toLength: 6, withPad: " ", startingAt: 0)
+                    + figures.map { cell($0, 9) }.joined())
+        }
+        lines.append("")
+        lines.append(
+            "\(String(format: "%.0f", perSecond)) op/s over \(String(format: "%.1f", seconds)) s, \(errorCount) errors, \(notFound) not found"
+        )
+        for failure in errors.prefix(10) { lines.append("  \(failure.count) × \(failure.text)") }
+        return lines.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,141 @@
+// Runs a plan: preloads when asked, connects, waits for the end, adds up.
+
+import Histogram
+import NIOCore
+import NIOPosix
+
+/// What a run measured.
+struct LoadResult: Sendable {
+    var seconds: Double
+    var puts: Histogram<UInt64>
+    var gets: Histogram<UInt64>
+    /// Texts and counts, the whole run over, warm-up included.
+    var errors: [(text: String, count: UInt64)]
+    var notFound: UInt64
+    var operations: UInt64
+    /// The context last seen for each key.
+    var contexts: [ByteBuffer?]
+
+    var answered: UInt64 { puts.totalCount + gets.totalCount }
+}
+
+struct LoadFailure: Error, CustomStringConvertible {
+    var description: String
+}
+
+struct LoadRunner {
+    var plan: LoadPlan
+
+    /// Writes every key once.
+    func preload() async throws -> LoadResult {
+        var plan = plan
+        plan.readShare = 0
+        plan.rate = nil
+        plan.warmup = .zero
+        plan.operationLimit = nil
+        plan.duration = .seconds(3600)
+        return try await Self.run(plan, preloading: true, contexts: nil)
+    }
+
+    /// `contexts`: what a preload has seen, so that the first put of a key knows the version that it replaces.
+    func run(contexts: [ByteBuffer?]?) async throws -> LoadResult {
+        try await Self.run(plan, preloading: false, contexts: contexts)
+    }
+
+    private static func run(_ plan: LoadPlan, preloading: Bool, contexts: [ByteBuffer?]?) async throws -> LoadResult {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: plan.threads)
+        let parts: [LoadResult]
+        do {
+            parts = try await withThrowingTaskGroup(of: LoadResult.self) { tasks in
+                for index in 0..<plan.threads {
+                    let loop = group.next()
+                    let share = preloading ? slice(of: plan.keyCount, part: index, of: plan.threads) : nil
+                    tasks.addTask {
+                        try await runLoop(plan, index: index, loop: loop, preload: share, contexts: contexts)
+                    }
+                }
+                var parts: [LoadResult] = []
+                for try await part in tasks { parts.append(part) }
+                return parts
+            }
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        try await group.shutdownGracefully()
+        return merge(parts)
+    }
+
+    private static func slice(of count: UInt64, part: Int, of parts: Int) -> Range<UInt64> {
+        (count * UInt64(part) / UInt64(parts))..<(count * UInt64(part + 1) / UInt64(parts))
+    }
+
+    private static func runLoop(
+        _ plan: LoadPlan, index: Int, loop: any EventLoop, preload: Range<UInt64>?, contexts: [ByteBuffer?]?
+    ) async throws -> LoadResult {
+        let mine = (0..<plan.connections).filter { $0 % plan.threads == index }
+        let result = loop.makePromise(of: LoadResult.self)
+        loop.execute {
+            let state = LoadState(plan: plan, loop: index, preload: preload, contexts: contexts)
+            let boundState = NIOLoopBound(state, eventLoop: loop)
+            let start = NIODeadline.now()
+            state.recordFrom = start + TimeAmount(plan.warmup)
+            state.stopAt = state.recordFrom + TimeAmount(plan.duration)
+            let interval = plan.rate.map { Int64(1_000_000_000 * Double(plan.connections) / $0) }
+            let open = NIOLoopBound(OpenCount(mine.count), eventLoop: loop)
+            let finish: @Sendable () -> Void = {
+                open.value.count -= 1
+                guard open.value.count == 0 else { return }
+                let state = boundState.value
+                let measured = min(NIODeadline.now(), state.stopAt) - state.recordFrom
+                result.succeed(
+                    LoadResult(
+                        seconds: Double(max(0, measured.nanoseconds)) / 1e9, puts: state.puts, gets: state.gets,
+                        errors: state.errors.map { ($0.key, $0.value) }, notFound: state.notFound,
+                        operations: state.operations, contexts: state.contexts))
+            }
+            for connection in mine {
+                let target = plan.targets[connection % plan.targets.count]
+                // Connections start spread over one interval, so that they do not all send at once.
+                let firstAt = start + .nanoseconds((interval ?? 0) * Int64(connection) / Int64(plan.connections))
+                ClientBootstrap(group: loop)
+                    .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+                    .connectTimeout(.seconds(5))
+                    .channelInitializer { channel in
+                        channel.eventLoop.makeCompletedFuture {
+                            try channel.pipeline.syncOperations.addHandler(
+                                LoadConnection(
+                                    state: boundState.value, interval: interval, firstAt: firstAt, onFinish: finish))
+                        }
+                    }
+                    .connect(host: target.host, port: target.port)
+                    .whenFailure { error in
+                        boundState.value.recordError("cannot connect to \(target.host):\(target.port): \(error)")
+                        finish()
+                    }
+            }
+        }
+        return try await result.futureResult.get()
+    }
+
+    private static func merge(_ parts: [LoadResult]) -> LoadResult {
+        var total = parts[0]
+        var errors: [String: UInt64] = [:]
+        for part in parts { for (text, count) in part.errors { errors[text, default: 0] += count } }
+        for part in parts.dropFirst() {
+            total.seconds = max(total.seconds, part.seconds)
+            total.puts.add(part.puts)
+            total.gets.add(part.gets)
+            total.notFound += part.notFound
+            total.operations += part.operations
+            for (key, context) in part.contexts.enumerated() where context != nil { total.contexts[key] = context }
+        }
+        total.errors = errors.map { ($0.key, $0.value) }.sorted { $0.1 == $1.1 ? $0.0 < $1.0 : $0.1 > $1.1 }
+        return total
+    }
+}
+
+private final class OpenCount {
+    var count: Int
+    init(_ count: Int) { self.count = count }
+}
