@@ -1,0 +1,452 @@
+// The server's end of one client's connection over Riak's protocol buffers: bytes in, requests to the node,
+// answers out in the order of asking.
+//
+// Nothing here grows with what a client sends or fails to read. Requests are cut out of the stream only while
+// there is room for them (`RiakConnectionLimits`) and while the client takes its answers; until then the
+// socket is not read. A listing asks for its next piece when the last one has left.
+//
+// After bytes that are no message the client is told so, in its turn, and the connection ends: the sending
+// side is shut first and what still comes is thrown away for a moment, because closing a socket with unread
+// bytes would take the error message down with it.
+
+package import NIOCore
+package import TorcModel
+import TorcReplication
+
+/// The bounds of one connection.
+package struct RiakConnectionLimits: Sendable {
+    /// A longer frame is answered with an error and the connection closed.
+    package var frameBytes: Int
+    /// Requests under way; further ones stay unread.
+    package var pipelinedRequests = 128
+    /// Bytes of requests under way; further ones stay unread.
+    package var requestBytes = 16 << 20
+    /// Bytes of answers that the requests under way may come to, judged by the largest of late; further
+    /// requests stay unread, but one is always taken.
+    package var answerBytes = 16 << 20
+    /// Bytes of names in the one answer to a bucket listing that does not stream; more is an error.
+    package var collectedListingBytes = 8 << 20
+    /// How long a connection that is closed for an error goes on throwing away what the client sends.
+    package var closingTime: TimeAmount = .seconds(1)
+
+    /// Above the largest object a frame may be longer, so that an object that is somewhat too large is
+    /// refused by name and not by a closed connection.
+    package static let minimumFrameBytes = 8 << 20
+    /// What a frame needs besides the value.
+    package static let frameSlackBytes = 1 << 20
+
+    package init(objectBytes: Int) {
+        frameBytes = max(Self.minimumFrameBytes, objectBytes + Self.frameSlackBytes)
+    }
+}
+
+package final class RiakConnection: ChannelDuplexHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias OutboundIn = Never
+    package typealias OutboundOut = ByteBuffer
+
+    private enum State {
+        case open
+        /// Takes no more requests; closes when the last one is answered.
+        case finishing(becauseOfError: Bool)
+        /// The last answer is out; what the client sends is thrown away.
+        case discarding
+        case closed
+    }
+
+    private struct Listing {
+        enum Subject {
+            case keys
+            case buckets(isStreaming: Bool)
+        }
+
+        var sequence: UInt64
+        var subject: Subject
+        var filter = BucketNameFilter()
+        /// Of a listing that does not stream.
+        var collected: [ByteBuffer] = []
+        var collectedBytes = 0
+        /// A piece has gone out, and the next is asked for when the client has room for it.
+        var awaitsRoom = false
+
+        enum Piece {
+            case send(RiakFrame)
+            /// Kept for the end, or nothing new.
+            case nothing
+        }
+
+        /// What of a piece goes out now; nil when it is more than can be kept until the end.
+        mutating func take(
+            _ items: [ByteBuffer], collecting limitBytes: Int, _ encoder: RiakResponseEncoder
+        ) -> Piece? {
+            switch subject {
+            case .keys: return items.isEmpty ? .nothing : .send(encoder.keys(items, done: false))
+            case .buckets(isStreaming: true):
+                let names = filter.newNames(items)
+                return names.isEmpty ? .nothing : .send(encoder.buckets(names, done: false))
+            case .buckets(isStreaming: false):
+                for name in filter.newNames(items) {
+                    collectedBytes += name.readableBytes
+                    collected.append(ByteBuffer(bytes: name.readableBytesView))
+                }
+                return collectedBytes <= limitBytes ? .nothing : nil
+            }
+        }
+    }
+
+    private let backend: any RiakBackend
+    private let limits: RiakConnectionLimits
+    private let requestDecoder: RiakRequestDecoder
+    private let encoder: RiakResponseEncoder
+
+    private var context: ChannelHandlerContext?
+    private var loopBound: NIOLoopBound<RiakConnection>?
+    private var state = State.open
+    private var frames: RiakFrameDecoder
+    private var window = RequestWindow()
+    /// An exclusive request that waits for the window to empty.
+    private var held: (request: RiakRequest, bytes: Int)?
+    private var listing: Listing?
+    private var clientID = ByteBuffer(bytes: [0, 0, 0, 0])
+
+    private var outgoing = ByteBuffer()
+    private var outgoingReserve = 0
+    private var flushIsScheduled = false
+    private var isInsideRead = false
+    private var isAdvancing = false
+    private var isWritable = true
+    private var readIsPending = false
+    /// The largest answer of late.
+    private var answerBytesEstimate = RiakConnection.minimumAnswerBytesEstimate
+
+    private static let minimumAnswerBytesEstimate = 4 << 10
+    /// Answers up to this size are gathered in one buffer, larger ones written as they are.
+    private static let gatheredFrameBytes = 32 << 10
+
+    package init(backend: any RiakBackend, clusterKey: ClusterKey, limits: RiakConnectionLimits) {
+        self.backend = backend
+        self.limits = limits
+        requestDecoder = RiakRequestDecoder(clusterKey: clusterKey)
+        encoder = RiakResponseEncoder(clusterKey: clusterKey)
+        frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
+    }
+
+    /// Takes no more requests, answers those that are under way, then closes.
+    package func finish() {
+        guard case .open = state else { return }
+        state = .finishing(becauseOfError: false)
+        deliver()
+    }
+
+    // MARK: The channel
+
+    package func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        loopBound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        isWritable = context.channel.isWritable
+    }
+
+    package func handlerRemoved(context: ChannelHandlerContext) {
+        end()
+        self.context = nil
+    }
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard case .open = state else { return }
+        isInsideRead = true
+        frames.append(unwrapInboundIn(data))
+        advance()
+    }
+
+    package func channelReadComplete(context: ChannelHandlerContext) {
+        isInsideRead = false
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    package func read(context: ChannelHandlerContext) {
+        if wantsBytes { context.read() } else { readIsPending = true }
+    }
+
+    package func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        if isWritable {
+            continueListing()
+            advance()
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    package func channelInactive(context: ChannelHandlerContext) {
+        end()
+        context.fireChannelInactive()
+    }
+
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A reset or a broken pipe: there is nobody to tell.
+        end()
+        context.close(promise: nil)
+    }
+
+    /// The client is gone, or the connection is given up.
+    private func end() {
+        if case .closed = state { return }
+        state = .closed
+        held = nil
+        listing = nil
+        outgoing = ByteBuffer()
+        frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
+        for operation in window.removeAll() { backend.cancel(operation) }
+    }
+
+    // MARK: Requests
+
+    private var hasRoom: Bool {
+        isWritable && held == nil && !window.hasExclusive && window.count < limits.pipelinedRequests
+            && window.requestBytes < limits.requestBytes
+            && (window.isEmpty || (window.count + 1) * answerBytesEstimate <= limits.answerBytes)
+    }
+
+    private var wantsBytes: Bool {
+        switch state {
+        case .open: hasRoom
+        case .finishing(let becauseOfError): becauseOfError
+        case .discarding: true
+        case .closed: false
+        }
+    }
+
+    /// Takes requests from what has been received, for as long as there is room.
+    private func advance() {
+        // Answers that come while a request is being handed over lead back here.
+        guard !isAdvancing else { return }
+        isAdvancing = true
+        while case .open = state {
+            if let (request, bytes) = held {
+                guard window.isEmpty else { break }
+                held = nil
+                run(request, bytes: bytes)
+                continue
+            }
+            guard hasRoom else { break }
+            do {
+                guard let frame = try frames.next() else { break }
+                take(frame)
+            } catch {
+                fail(error.message)
+            }
+        }
+        isAdvancing = false
+        if readIsPending, wantsBytes {
+            readIsPending = false
+            context?.read()
+        }
+    }
+
+    private func take(_ frame: RiakFrame) {
+        do {
+            let request = try requestDecoder.decode(frame, keyEntropy: backend.keyEntropy)
+            switch request {
+            case .ping: reply(RiakFrame(.pingResponse))
+            case .clientID: reply(encoder.clientID(clientID))
+            case .setClientID(let id):
+                clientID = id
+                reply(RiakFrame(.setClientIDResponse))
+            case .serverInfo: reply(encoder.serverInfo(node: backend.nodeName))
+            case .object, .listBuckets, .listKeys, .properties, .setProperties, .resetProperties, .preferenceList:
+                if request.isExclusive, !window.isEmpty {
+                    held = (request, frame.encodedBytes)
+                } else {
+                    run(request, bytes: frame.encodedBytes)
+                }
+            }
+        } catch {
+            if error.closesConnection { fail(error.message) } else { reply(encoder.error(error.message)) }
+        }
+    }
+
+    private func run(_ request: RiakRequest, bytes: Int) {
+        let (sequence, runs) = window.admit(request, bytes: bytes)
+        if runs { start(request, sequence) }
+    }
+
+    private func start(_ request: RiakRequest, _ sequence: UInt64) {
+        guard let loopBound else { return }
+        let reply = RiakReply(loopBound, sequence: sequence)
+        switch request {
+        case .object(let object):
+            window.started(sequence, as: backend.submit(object.request, timeout: object.timeout, reply: reply))
+        case .listKeys(let bucket, let timeout):
+            listing = Listing(sequence: sequence, subject: .keys)
+            window.started(
+                sequence, as: backend.list(ListRequest(subject: .keys(bucket)), timeout: timeout, reply: reply))
+        case .listBuckets(let type, let isStreaming, let timeout):
+            listing = Listing(sequence: sequence, subject: .buckets(isStreaming: isStreaming))
+            window.started(
+                sequence, as: backend.list(ListRequest(subject: .buckets(type: type)), timeout: timeout, reply: reply))
+        case .properties(let scope): backend.properties(of: scope, reply: reply)
+        case .setProperties(let scope, let change): backend.setProperties(of: scope, to: change, reply: reply)
+        case .resetProperties(let scope): backend.setProperties(of: scope, to: nil, reply: reply)
+        case .preferenceList(let key): backend.preferenceList(of: key, reply: reply)
+        case .ping, .clientID, .setClientID, .serverInfo:
+            preconditionFailure("answered by the connection itself: \(request)")
+        }
+    }
+
+    /// What came is no message: the client is told in its turn, and the connection ends.
+    private func fail(_ message: String) {
+        state = .finishing(becauseOfError: true)
+        frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
+        reply(encoder.error(message))
+    }
+
+    // MARK: Answers
+
+    func answered(_ sequence: UInt64, _ answer: ClientAnswer) {
+        guard case .object(let object) = window.running(sequence) else { return }
+        let frame = encoder.encode(answer, to: object)
+        answerBytesEstimate = max(
+            frame.encodedBytes, answerBytesEstimate - answerBytesEstimate / 16, Self.minimumAnswerBytesEstimate)
+        finished(sequence, frame)
+    }
+
+    func properties(_ sequence: UInt64, _ properties: BucketProperties) {
+        finished(sequence, encoder.properties(properties))
+    }
+
+    func changed(_ sequence: UInt64, _ answer: PropertiesAnswer) {
+        let response: RiakMessageCode
+        if case .resetProperties = window.running(sequence) {
+            response = .resetBucketResponse
+        } else {
+            response = .setBucketResponse
+        }
+        finished(sequence, encoder.changed(answer, response: response))
+    }
+
+    func preferenceList(_ sequence: UInt64, _ entries: [PreferenceEntry]) {
+        finished(sequence, encoder.preferenceList(entries))
+    }
+
+    func failed(_ sequence: UInt64, _ message: String) {
+        if listing?.sequence == sequence { listing = nil }
+        finished(sequence, encoder.error(message))
+    }
+
+    private func finished(_ sequence: UInt64, _ frame: RiakFrame) {
+        if let next = window.answer(sequence, with: frame) { start(next.request, next.sequence) }
+        deliver()
+    }
+
+    /// Answers a request that needs nobody else.
+    private func reply(_ frame: RiakFrame) {
+        window.admit(answered: frame)
+        deliver()
+    }
+
+    /// Sends what is to be sent next, and takes what there is room for now.
+    private func deliver() {
+        while let frame = window.takeAnswered() { write(frame) }
+        if case .finishing(let becauseOfError) = state, window.isEmpty {
+            close(becauseOfError: becauseOfError)
+        } else {
+            advance()
+        }
+    }
+
+    private func close(becauseOfError: Bool) {
+        guard let context else { return }
+        flush()
+        guard becauseOfError else {
+            state = .closed
+            context.close(promise: nil)
+            return
+        }
+        state = .discarding
+        context.close(mode: .output, promise: nil)
+        context.eventLoop.assumeIsolated().scheduleTask(in: limits.closingTime) {
+            context.close(promise: nil)
+        }
+        if readIsPending {
+            readIsPending = false
+            context.read()
+        }
+    }
+
+    // MARK: Listings
+
+    func listed(_ sequence: UInt64, _ piece: ListPiece) {
+        guard var listing, listing.sequence == sequence else { return }
+        // Moved out and back in, so that what it has collected is not copied.
+        self.listing = nil
+        switch piece {
+        case .items(let items):
+            guard let frame = listing.take(items, collecting: limits.collectedListingBytes, encoder) else {
+                if let operation = window.operation(sequence) { backend.cancel(operation) }
+                finished(
+                    sequence, encoder.error("The list of buckets is too long for one answer: ask for it with stream"))
+                return
+            }
+            listing.awaitsRoom = true
+            self.listing = listing
+            if case .send(let frame) = frame {
+                write(frame)
+                flush()
+            }
+            // In a turn of its own: a node that answers at once would otherwise fill the stack.
+            context?.eventLoop.assumeIsolated().execute { self.continueListing() }
+        case .done:
+            switch listing.subject {
+            case .keys: finished(sequence, encoder.keys([], done: true))
+            case .buckets(isStreaming: true): finished(sequence, encoder.buckets([], done: true))
+            case .buckets(isStreaming: false): finished(sequence, encoder.buckets(listing.collected, done: false))
+            }
+        case .failed(let partition): finished(sequence, encoder.error(RiakText.listingFailed(partition)))
+        }
+    }
+
+    private func continueListing() {
+        guard let listing, listing.awaitsRoom, isWritable, let operation = window.operation(listing.sequence) else {
+            return
+        }
+        self.listing?.awaitsRoom = false
+        backend.continueListing(operation)
+    }
+
+    // MARK: Writing
+
+    private func write(_ frame: RiakFrame) {
+        guard let context else { return }
+        if outgoing.readableBytes == 0 { outgoing.reserveCapacity(outgoingReserve) }
+        if frame.body.readableBytes <= Self.gatheredFrameBytes {
+            frame.encode(into: &outgoing)
+        } else {
+            frame.encodeHeader(into: &outgoing)
+            context.write(wrapOutboundOut(takeOutgoing()), promise: nil)
+            context.write(wrapOutboundOut(frame.body), promise: nil)
+        }
+        guard !isInsideRead, !flushIsScheduled else { return }
+        flushIsScheduled = true
+        // Answers of one turn of the loop leave in one write.
+        context.eventLoop.assumeIsolated().execute {
+            self.flushIsScheduled = false
+            self.flush()
+        }
+    }
+
+    private func takeOutgoing() -> ByteBuffer {
+        let bytes = outgoing
+        outgoing = ByteBuffer()
+        return bytes
+    }
+
+    private func flush() {
+        guard let context else { return }
+        if outgoing.readableBytes > 0 {
+            outgoingReserve = min(outgoing.readableBytes, Self.gatheredFrameBytes)
+            context.writeAndFlush(wrapOutboundOut(takeOutgoing()), promise: nil)
+        } else {
+            context.flush()
+        }
+    }
+}

@@ -1,0 +1,176 @@
+// Torc's answers → Riak's response messages.
+
+import FoundationEssentials
+package import NIOCore
+import SwiftProtobuf
+package import TorcModel
+package import TorcReplication
+
+package struct RiakResponseEncoder: Sendable {
+    private let clusterKey: ClusterKey
+
+    package init(clusterKey: ClusterKey) { self.clusterKey = clusterKey }
+
+    /// The one frame that answers a get, a put or a delete.
+    package func encode(_ answer: ClientAnswer, to request: RiakObjectRequest) -> RiakFrame {
+        switch answer {
+        case .get(let get): encode(get, to: request)
+        case .write(let write): encode(write, to: request)
+        }
+    }
+
+    private func encode(_ answer: GetAnswer, to request: RiakObjectRequest) -> RiakFrame {
+        switch answer {
+        case .absent: return RiakFrame(.getResponse)
+        case .found(let object, _):
+            var response = RpbGetResp()
+            if object.isTombstone {
+                guard case .get(deletedClock: true) = request.form else { return RiakFrame(.getResponse) }
+            } else {
+                response.content = contents(of: object)
+            }
+            response.vclock = vclock(of: object, for: request.request.key)
+            return Self.frame(.getResponse, response)
+        case .unchanged:
+            var response = RpbGetResp()
+            response.unchanged = true
+            return Self.frame(.getResponse, response)
+        case .refused(let refusal): return error(RiakText.text(of: refusal))
+        case .failed(let failure): return error(RiakText.text(of: failure))
+        }
+    }
+
+    private func encode(_ answer: WriteAnswer, to request: RiakObjectRequest) -> RiakFrame {
+        switch answer {
+        case .ok(_, let object):
+            guard case .put(let madeKey) = request.form else { return RiakFrame(.deleteResponse) }
+            if madeKey == nil, object == nil { return RiakFrame(.putResponse) }
+            var response = RpbPutResp()
+            if let madeKey { response.key = Data(copying: madeKey) }
+            if let object {
+                response.content = contents(of: object)
+                response.vclock = vclock(of: object, for: request.request.key)
+            }
+            return Self.frame(.putResponse, response)
+        case .refused(let refusal): return error(RiakText.text(of: refusal))
+        case .indeterminate(let copies, let needed):
+            return error(RiakText.indeterminate(copies: copies, needed: needed))
+        }
+    }
+
+    package func error(_ message: String) -> RiakFrame {
+        var response = RpbErrorResp()
+        response.errmsg = Data(copying: message)
+        // Riak's errors have no codes.
+        response.errcode = 0
+        return Self.frame(.errorResponse, response)
+    }
+
+    package func clientID(_ id: ByteBuffer) -> RiakFrame {
+        var response = RpbGetClientIdResp()
+        response.clientID = Data(copying: id)
+        return Self.frame(.getClientIDResponse, response)
+    }
+
+    package func serverInfo(node: String) -> RiakFrame {
+        var response = RpbGetServerInfoResp()
+        response.node = Data(copying: node)
+        response.serverVersion = Data(copying: RiakText.serverVersion)
+        return Self.frame(.serverInfoResponse, response)
+    }
+
+    package func buckets(_ names: [ByteBuffer], done: Bool) -> RiakFrame {
+        var response = RpbListBucketsResp()
+        response.buckets = names.map { Data(copying: $0) }
+        if done { response.done = true }
+        return Self.frame(.listBucketsResponse, response)
+    }
+
+    package func keys(_ keys: [ByteBuffer], done: Bool) -> RiakFrame {
+        var response = RpbListKeysResp()
+        response.keys = keys.map { Data(copying: $0) }
+        if done { response.done = true }
+        return Self.frame(.listKeysResponse, response)
+    }
+
+    package func properties(_ properties: BucketProperties) -> RiakFrame {
+        var response = RpbGetBucketResp()
+        response.props = RpbBucketProps(properties)
+        return Self.frame(.getBucketResponse, response)
+    }
+
+    /// `response`: the code that a success is answered with.
+    package func changed(_ answer: PropertiesAnswer, response: RiakMessageCode) -> RiakFrame {
+        switch answer {
+        case .stored: RiakFrame(response)
+        case .indeterminate(let copies, let needed): error(RiakText.indeterminate(copies: copies, needed: needed))
+        case .refused(let refusal): error(RiakText.text(of: refusal))
+        }
+    }
+
+    package func preferenceList(_ entries: [PreferenceEntry]) -> RiakFrame {
+        var response = RpbGetBucketKeyPreflistResp()
+        response.preflist = entries.map { entry in
+            var item = RpbBucketKeyPreflistItem()
+            item.partition = Int64(entry.partition.index)
+            item.node = Data(copying: entry.node)
+            item.primary = entry.isPrimary
+            return item
+        }
+        return Self.frame(.preferenceListResponse, response)
+    }
+
+    private func vclock(of object: ClientObject, for key: ObjectKey) -> Data {
+        Data(copying: clusterKey.seal(object.context, for: key))
+    }
+
+    private func contents(of object: ClientObject) -> [RpbContent] {
+        object.siblings.map { RpbContent($0, headOnly: object.headOnly) }
+    }
+
+    private static func frame(_ code: RiakMessageCode, _ message: some Message) -> RiakFrame {
+        do {
+            return RiakFrame(code, body: try message.encoded())
+        } catch {
+            // Every required field is set, so the one way to fail is a message beyond 2 GiB.
+            var response = RpbErrorResp()
+            response.errmsg = Data(copying: "The answer is too large for a message")
+            response.errcode = 0
+            return RiakFrame(.errorResponse, body: (try? response.encoded()) ?? ByteBuffer())
+        }
+    }
+}
+
+extension RpbContent {
+    init(_ sibling: Sibling, headOnly: Bool) {
+        self.init()
+        value = headOnly ? Data() : Data(copying: sibling.value)
+        vtag = Data(copying: VersionTag.tag(of: sibling.dot))
+        let (seconds, microseconds) = sibling.timestamp.rawValue.quotientAndRemainder(dividingBy: 1_000_000)
+        lastMod = UInt32(clamping: seconds)
+        lastModUsecs = UInt32(microseconds)
+        if sibling.isTombstone { deleted = true }
+        // Metadata that this build cannot read is left out; the value is worth having without it.
+        guard let metadata = try? ContentMetadata(decoding: sibling.metadata) else { return }
+        if metadata.contentType.readableBytes > 0 { contentType = Data(copying: metadata.contentType) }
+        if metadata.charset.readableBytes > 0 { charset = Data(copying: metadata.charset) }
+        if metadata.contentEncoding.readableBytes > 0 { contentEncoding = Data(copying: metadata.contentEncoding) }
+        links = metadata.links.map { link in
+            var message = RpbLink()
+            message.bucket = Data(copying: link.bucket)
+            message.key = Data(copying: link.key)
+            message.tag = Data(copying: link.tag)
+            return message
+        }
+        usermeta = metadata.userMetadata.map(RpbPair.init)
+        indexes = metadata.indexes.map(RpbPair.init)
+    }
+}
+
+extension RpbPair {
+    fileprivate init(_ pair: ContentMetadata.Pair) {
+        self.init()
+        key = Data(copying: pair.name)
+        value = Data(copying: pair.value)
+    }
+}

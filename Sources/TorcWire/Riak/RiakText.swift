@@ -1,0 +1,81 @@
+// What Riak's clients are told in words. Riak's errors have no codes: programs compare these texts, so those
+// that Riak has too are spelled as Riak spells them, and `TorcClient` reads them back (`RiakFailure`).
+
+package import TorcModel
+package import TorcReplication
+
+package enum RiakText {
+    /// The version of Riak whose protocol this is. Clients compare it to choose what they may ask.
+    package static let serverVersion = "3.2.0"
+
+    package static let matchFound = "match_found"
+    package static let modified = "modified"
+    package static let notFound = "notfound"
+    package static let overloaded = "overload"
+    package static let timeout = "timeout"
+    package static let shuttingDown = "shutting down: ask another node"
+    package static let indeterminatePrefix = "indeterminate: "
+
+    package static let emptyBucket = "Bucket cannot be zero-length"
+    package static let emptyKey = "Key cannot be zero-length"
+    package static let emptyType = "Type cannot be zero-length"
+    package static let bucketTooLong = "Bucket cannot be longer than \(ObjectKey.maximumBucketBytes) bytes"
+    package static let keyTooLong = "Key cannot be longer than \(ObjectKey.maximumKeyBytes) bytes"
+    package static let typeTooLong = "Type cannot be longer than \(ObjectKey.maximumBucketBytes) bytes"
+
+    package static func text(of refusal: Refusal) -> String {
+        switch refusal {
+        case .matchFound: matchFound
+        case .modified: modified
+        case .notFound: notFound
+        case .invalidQuorum(let name, let asked, let n):
+            "Specified \(name) value of \(asked) is invalid for a bucket n value of \(n)"
+        case .objectTooLarge(let bytes, let limit):
+            "Object too large: \(bytes) bytes, the limit is \(limit)"
+        case .tooManySiblings(let count, let limit):
+            "Too many siblings: \(count), the limit is \(limit); resolve them by a store with the object's vclock"
+        case .siblingsTooLarge(let bytes, let limit):
+            "Siblings too large: \(bytes) bytes, the limit is \(limit); resolve them by a store with the object's vclock"
+        case .clockTooFarBehind:
+            "The server's clock is too far behind the object's last_modified time"
+        case .overloaded: overloaded
+        case .unreachable(let needed, let reachable): "{insufficient_vnodes,\(reachable),need,\(needed)}"
+        case .unreadable: "The object's record is unreadable on every replica that answered"
+        case .shuttingDown: shuttingDown
+        }
+    }
+
+    package static func text(of failure: ReadFailure) -> String {
+        failure.timedOut ? timeout : "{r_val_unsatisfied,\(failure.needed),\(failure.answered)}"
+    }
+
+    /// The write may stand or not; the client has to read before it writes again.
+    package static func indeterminate(copies: Int, needed: Int) -> String {
+        "\(indeterminatePrefix)\(copies) of \(needed) copies are known to stand; the write may or may not be kept"
+    }
+
+    package static func text(of refusal: PropertiesRefusal) -> String {
+        switch refusal {
+        case .copiesFixed: "n_val cannot be changed: the bucket holds data"
+        case .invalidCopies(let asked, let limit): "n_val of \(asked) is invalid: it must be 1 to \(limit)"
+        case .conflictModeFixed:
+            "allow_mult cannot be switched on again: versions that the bucket has dropped cannot be had back"
+        case .invalidQuorum(let name, let asked, let n):
+            "Specified \(name) value of \(asked) is invalid for a bucket n value of \(n)"
+        case .tooManyScopes(let limit):
+            "Too many buckets have properties of their own, the limit is \(limit); set them on a bucket type"
+        case .shuttingDown: shuttingDown
+        }
+    }
+
+    package static func text(of refusal: ContextRefusal) -> String {
+        switch refusal {
+        case .malformed: "Invalid vclock: not one that this cluster gives out"
+        case .forged: "Invalid vclock: it was altered, or belongs to another object or cluster"
+        }
+    }
+
+    package static func listingFailed(_ partition: PartitionID) -> String {
+        "Listing failed: no replica of partition \(partition.index) answered in time"
+    }
+}
