@@ -40,6 +40,7 @@ package struct LoadCommand: AsyncParsableCommand {
     @Option(help: "Read quorum: a number, one, quorum or all.") var r: String?
     @Option(help: "Write quorum: a number, one, quorum or all.") var w: String?
     @Option(help: "Seed of keys and values.") var seed: UInt64 = 1
+    @Option(help: "Process ids, separated by commas, whose processor time is reported an operation.") var pids: String?
     @Flag(help: "Write every key once first.") var preload = false
     @Flag(help: "Only write every key once.") var preloadOnly = false
     @Option(help: "Write the JSON to this file as well; '-' prints it instead of the table.") var json: String?
@@ -105,6 +106,10 @@ package struct LoadCommand: AsyncParsableCommand {
         plan.r = try r.map(Self.quorum)
         plan.w = try w.map(Self.quorum)
         plan.seed = seed
+        plan.processes = try (pids ?? "").split(separator: ",").map {
+            guard let pid = Int($0) else { throw ValidationError("'\($0)' is not a process id") }
+            return pid
+        }
         return plan
     }
 

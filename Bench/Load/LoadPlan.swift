@@ -54,6 +54,8 @@ struct LoadPlan: Sendable {
     var r: UInt32?
     var w: UInt32?
     var seed: UInt64 = 1
+    /// Processes of this machine whose processor time is reported an operation.
+    var processes: [Int] = []
 }
 
 /// Draws key numbers.

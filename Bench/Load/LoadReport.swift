@@ -43,6 +43,8 @@ struct LoadReport: Encodable {
     var seconds: Double
     var perSecond: Double
     var latencies: [Latency]
+    /// Of all measured processes together; nil without `--pids`.
+    var cpuMicrosecondsPerOperation: Double?
     var notFound: UInt64
     var errorCount: UInt64
     var errors: [Failure]
@@ -65,6 +67,7 @@ struct LoadReport: Encodable {
                 p90Milliseconds: milliseconds(90), p99Milliseconds: milliseconds(99),
                 p999Milliseconds: milliseconds(99.9), maxMilliseconds: milliseconds(100))
         }
+        cpuMicrosecondsPerOperation = result.cpuSeconds.map { $0 * 1e6 / Double(max(1, result.answered)) }
         notFound = result.notFound
         errors = result.errors.map { Failure(text: $0.text, count: $0.count) }
         errorCount = errors.reduce(0) { $0 + $1.count }
@@ -101,6 +104,9 @@ struct LoadReport: Encodable {
         lines.append(
             "\(String(format: "%.0f", perSecond)) op/s over \(String(format: "%.1f", seconds)) s, \(errorCount) errors, \(notFound) not found"
         )
+        if let cpu = cpuMicrosecondsPerOperation {
+            lines.append("\(String(format: "%.1f", cpu)) µs of processor time an operation, all measured processes")
+        }
         for failure in errors.prefix(10) { lines.append("  \(failure.count) × \(failure.text)") }
         return lines.joined(separator: "\n")
     }

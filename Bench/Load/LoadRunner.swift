@@ -15,6 +15,8 @@ struct LoadResult: Sendable {
     var operations: UInt64
     /// The context last seen for each key.
     var contexts: [ByteBuffer?]
+    /// Processor time that the plan's processes took while the run was measured.
+    var cpuSeconds: Double?
 
     var answered: UInt64 { puts.totalCount + gets.totalCount }
 }
@@ -80,6 +82,8 @@ struct LoadRunner {
             let boundState = NIOLoopBound(state, eventLoop: loop)
             let start = NIODeadline.now()
             state.recordFrom = start + TimeAmount(plan.warmup)
+            let cpu = NIOLoopBound(CPUMeter(processes: index == 0 ? plan.processes : []), eventLoop: loop)
+            loop.scheduleTask(deadline: state.recordFrom) { cpu.value.begin() }
             state.stopAt = state.recordFrom + TimeAmount(plan.duration)
             let interval = plan.rate.map { Int64(1_000_000_000 * Double(plan.connections) / $0) }
             let open = NIOLoopBound(OpenCount(mine.count), eventLoop: loop)
@@ -87,12 +91,13 @@ struct LoadRunner {
                 open.value.count -= 1
                 guard open.value.count == 0 else { return }
                 let state = boundState.value
+                cpu.value.end()
                 let measured = min(NIODeadline.now(), state.stopAt) - state.recordFrom
                 result.succeed(
                     LoadResult(
                         seconds: Double(max(0, measured.nanoseconds)) / 1e9, puts: state.puts, gets: state.gets,
                         errors: state.errors.map { ($0.key, $0.value) }, notFound: state.notFound,
-                        operations: state.operations, contexts: state.contexts))
+                        operations: state.operations, contexts: state.contexts, cpuSeconds: cpu.value.seconds))
             }
             for connection in mine {
                 let target = plan.targets[connection % plan.targets.count]
@@ -128,6 +133,7 @@ struct LoadRunner {
             total.gets.add(part.gets)
             total.notFound += part.notFound
             total.operations += part.operations
+            total.cpuSeconds = total.cpuSeconds ?? part.cpuSeconds
             for (key, context) in part.contexts.enumerated() where context != nil { total.contexts[key] = context }
         }
         total.errors = errors.map { ($0.key, $0.value) }.sorted { $0.1 == $1.1 ? $0.0 < $1.0 : $0.1 > $1.1 }

@@ -6,6 +6,31 @@
 package enum Mutation: String, CaseIterable, Sendable {
     case dropSiblingOnMerge
     case resurrectOnMerge
+    /// Of two `lww` versions the one that arrived later wins, whatever its stamp.
+    case lwwArrivalOrder
+    /// A put supersedes what its context covers, and does not remember to have seen it.
+    case forgetContextOnPut
+
+    // The replica.
+    case acknowledgeBeforeSync
+    case acknowledgeUnchangedMergeUnsynced
+    case readUnsynced
+    /// The record is forgotten when its batch is committed, and read again from the store as if it were synced.
+    case trustUnsyncedStore
+    /// A stamped write leaves for the peers before it is in the log.
+    case sendBeforeCommit
+    case mintWhileReading
+    case reuseActorAfterRestart
+    /// An actor that others have seen more of than this replica remembers goes on minting.
+    case ignoreAmnesia
+    case skipLeafUpdate
+    case capSiblingsOnMerge
+    case ignoreWriteID
+    case overwriteUnreadable
+    /// An `lww` write is stamped by the clock, even if what it replaces has a larger stamp.
+    case stampFromClockAlone
+
+    // The store.
     /// Damage below the last sync mark is cut like a torn tail.
     case cutBelowSyncMark
 

@@ -51,7 +51,7 @@ package struct VersionedObject: Hashable, Sendable {
     /// `version.dot` must be new to this object and to every other.
     package mutating func put(_ version: Sibling, context: VersionVector, mode requested: ConflictMode) {
         adopt(requested)
-        clock.merge(context)
+        if !Mutation.forgetContextOnPut.isActive { clock.merge(context) }
         clock.insert(version.dot)
         switch mode {
         case .siblings:
@@ -132,7 +132,9 @@ package struct VersionedObject: Hashable, Sendable {
 
     private mutating func keepWinner() {
         guard var winner = siblings.first else { return }
-        for sibling in siblings.dropFirst() where winner.loses(to: sibling) { winner = sibling }
+        for sibling in siblings.dropFirst() where winner.loses(to: sibling) || Mutation.lwwArrivalOrder.isActive {
+            winner = sibling
+        }
         siblings = [winner]
     }
 }

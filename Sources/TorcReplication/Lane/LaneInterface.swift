@@ -195,6 +195,11 @@ package struct LaneLimits: Hashable, Sendable {
     package var operations = 8_192
     /// Replica operations that wait for a disk read or behind one; one more fails `overloaded`.
     package var parkedOperations = 8_192
+    /// Replica operations whose answer waits for a sync; one more fails `overloaded`.
+    package var unsyncedOperations = 65_536
+    /// Bytes of records whose sync is under way and of writes that are parked; at this, another write fails
+    /// `overloaded`.
+    package var unsyncedBytes = 256 << 20
     /// Versions that may stand after a coordinated write; one more is refused `tooManySiblings`. Merges are never refused.
     package var siblings = 100
     /// Bytes of metadata and values that may stand together after a coordinated write.

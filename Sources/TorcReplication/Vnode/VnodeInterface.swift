@@ -61,7 +61,7 @@ package struct MintedWrite: Hashable, Sendable {
     }
 }
 
-/// What a replica answers. Everything but `deferred`, `minted` and `refused` waits for the sync of what it rests on.
+/// What a replica answers. Everything but `deferred`, `minted` and failures waits for the sync of what it rests on.
 package enum VnodeReply: Hashable, Sendable {
     /// The record is not in memory: a coordinator need not wait for it before it asks others.
     case deferred
@@ -71,6 +71,7 @@ package enum VnodeReply: Hashable, Sendable {
     case minted(MintedWrite)
     /// The minted write, and all that it rests on, is synced here.
     case mintSynced
-    /// Nothing was written.
+    /// Nothing was written. The answer to a mint that failed, too. A refusal for what the record holds waits for
+    /// its sync, as a read would.
     case refused(Refusal)
 }

@@ -1,0 +1,357 @@
+// All replicas of one lane: the only place that changes a record, and so the only one that must be right
+// about order and durability.
+//
+//   submit ─► key known? ── no ──► ask the store, park ──► record arrives ─► run all that is parked
+//                 └─ being read ─► park behind                                     │
+//                 └─ held in memory ──────────────────────────────────────────► run│
+//                                                                                  ▼
+//   what changed is written once when the turn ends ─► committed: stamped writes may go to the peers
+//                                                   ─► synced: everything else that rests on it may be told
+//
+// Invariants:
+// - An operation on a key runs after all that came before it, on what they left: while a record is being
+//   read, everything else on its key waits.
+// - Nothing rests on an unsynced record. A reply that speaks of a record leaves after the sync of the last
+//   batch that wrote it, even if its own operation wrote nothing. So such a record stays in memory until that
+//   sync, where it is known to be unsynced; the store would show it as if it were safe.
+// - A record that cannot be read is never written over.
+// - The leaves change with the record, by what this turn's batch adds to what the last one held.
+//
+// An operation that is alone in its turn costs one lookup of its key and one removal.
+
+import NIOCore
+package import TorcModel
+
+/// The replicas that one lane of a node holds.
+package struct Vnodes: Sendable {
+    private let configuration: LaneConfiguration
+    private let policy: MintingPolicy
+    private var generator: SeededGenerator
+
+    /// The leaves of every tree of this lane, as the writes up to now make them.
+    package private(set) var leaves: LeafTable
+    /// For each partition the smallest number of copies with which this node is one of its replicas.
+    private var ranks: [UInt8] = []
+
+    private var keys = KeyTable()
+    private var batches = UnsyncedBatches()
+    /// The slots of the records that changed in this turn, in the order in which they first did.
+    private var changed: [Int] = []
+    private var parkedCount = 0
+    private var parkedBytes = 0
+    private var readCount: UInt64 = 0
+
+    /// Until `ringChanged` brings the first ring it holds no partition. The generator draws actors: seed it
+    /// with entropy of its own in each incarnation.
+    package init(configuration: LaneConfiguration, leaves: LeafTable, generator: SeededGenerator) {
+        self.configuration = configuration
+        self.leaves = leaves
+        self.generator = generator
+        policy = MintingPolicy(
+            node: configuration.node, incarnation: configuration.incarnation, limits: configuration.limits,
+            seed: configuration.hashSeed)
+    }
+
+    /// Nothing is parked, unwritten or unsynced.
+    package var isIdle: Bool { keys.count == 0 }
+
+    // MARK: Events
+
+    package mutating func ringChanged(_ ring: Ring) {
+        precondition(
+            ring.size == leaves.layout.ringSize,
+            "a ring of \(ring.size.partitions) partitions, leaves for \(leaves.layout.ringSize.partitions)")
+        ranks = (0..<ring.size.partitions).map { partition in
+            let list = ring.preferenceList(of: PartitionID(partition), count: BucketProperties.maximumCopies)
+            return list.firstIndex(of: configuration.node).map { UInt8($0 + 1) } ?? .max
+        }
+    }
+
+    package mutating func submit(
+        _ request: VnodeRequest, replyTo address: ReplyAddress, now: Now, effects: inout [VnodeEffect]
+    ) {
+        let key = request.key
+        let partition = leaves.layout.ringSize.partition(of: key.position)
+        precondition(
+            LaneConfiguration.lane(of: partition, laneCount: configuration.laneCount) == configuration.lane,
+            "\(key) of \(partition) came to lane \(configuration.lane) of \(configuration.laneCount)")
+        let operation = ParkedOperations.Operation(request: request, address: address)
+        if let failure = admit(request, to: partition) {
+            return fail(operation, failure, effects: &effects)
+        }
+        let (slot, isNew) = keys.claim(key, in: partition)
+        if isNew {
+            guard park(request) else {
+                keys.vacate(slot)
+                return fail(operation, .overloaded, effects: &effects)
+            }
+            let token = nextToken(for: slot)
+            keys[slot].state = .reading(ParkedOperations(token: token, first: operation))
+            effects.append(.read(token, partition, key))
+            return
+        }
+        switch keys.take(slot) {
+        case .held(var record):
+            run(operation, on: &record, slot: slot, now: now, effects: &effects)
+            keys[slot].state = .held(record)
+        case .reading(let parked) where Mutation.mintWhileReading.isActive && request.isMint:
+            var record = ReplicaRecord()
+            run(operation, on: &record, slot: slot, now: now, effects: &effects)
+            runAll(parked, on: &record, slot: slot, now: now, effects: &effects)
+        case .reading(var parked):
+            if park(request) {
+                parked.append(operation)
+                if parked.isDeferred { tellDeferred(operation, effects: &effects) }
+            } else {
+                fail(operation, .overloaded, effects: &effects)
+            }
+            keys[slot].state = .reading(parked)
+        case .running:
+            preconditionFailure("an operation on \(key) met one that is running")
+        }
+    }
+
+    /// The record must come from the disk: coordinators of this lane need not wait for it before they ask others.
+    package mutating func recordReadDeferred(_ token: StoreToken, effects: inout [VnodeEffect]) {
+        guard let slot = awaiting(token), case .reading(var parked) = keys.take(slot) else { return }
+        parked.isDeferred = true
+        parked.forEach { tellDeferred($0, effects: &effects) }
+        keys[slot].state = .reading(parked)
+    }
+
+    package mutating func recordRead(
+        _ token: StoreToken, _ result: StoreRead, now: Now, effects: inout [VnodeEffect]
+    ) {
+        guard let slot = awaiting(token), case .reading(let parked) = keys.take(slot) else { return }
+        if var record = record(from: result, key: keys[slot].key) {
+            runAll(parked, on: &record, slot: slot, now: now, effects: &effects)
+            return
+        }
+        effects.append(.observed(.unreadableRecord(keys[slot].key)))
+        keys.vacate(slot)
+        parked.forEach {
+            unpark($0.request)
+            fail($0, .unreadable, effects: &effects)
+        }
+    }
+
+    /// Writes what the turn changed, a record at most once for each key.
+    package mutating func turnEnded(effects: inout [VnodeEffect]) {
+        for slot in changed {
+            guard case .held(var record) = keys.take(slot) else {
+                preconditionFailure("\(keys[slot].key) changed and is not held")
+            }
+            let write = record.write(
+                in: batches.open.number, key: keys[slot].key, partition: keys[slot].partition, layout: leaves.layout,
+                seed: configuration.hashSeed)
+            keys[slot].state = .held(record)
+            for change in write.leaves { leaves.apply(change) }
+            batches.add(record: slot, bytes: write.record.readableBytes)
+            effects.append(.write(write))
+        }
+        changed.removeAll(keepingCapacity: true)
+        if let number = batches.seal() { effects.append(.commit(number)) }
+    }
+
+    package mutating func committed(_ batch: BatchNumber, effects: inout [VnodeEffect]) {
+        for kept in batches.commit(batch) { effects.append(.reply(kept.reply, kept.address)) }
+        if Mutation.trustUnsyncedStore.isActive { forgetRecords(of: batch) }
+    }
+
+    package mutating func synced(through batch: BatchNumber, effects: inout [VnodeEffect]) {
+        while let synced = batches.popSynced(through: batch) {
+            for kept in synced.whenSynced { effects.append(.reply(kept.reply, kept.address)) }
+            for slot in synced.slots { forget(slot, writtenIn: synced.number) }
+        }
+    }
+
+    // MARK: Admission
+
+    private func admit(_ request: VnodeRequest, to partition: PartitionID) -> ReplicaFailure? {
+        let copies = request.copies
+        guard copies > 0, copies <= BucketProperties.maximumCopies else { return .malformed }
+        guard isHeld(partition, copies: copies) else { return .notHeld }
+        let limits = configuration.limits
+        guard batches.waitingCount < limits.unsyncedOperations else { return .overloaded }
+        if case .read = request { return nil }
+        return batches.recordBytes + parkedBytes < limits.unsyncedBytes ? nil : .overloaded
+    }
+
+    private func isHeld(_ partition: PartitionID, copies: UInt8) -> Bool {
+        partition.index < ranks.count && ranks[partition.index] <= copies
+    }
+
+    private mutating func park(_ request: VnodeRequest) -> Bool {
+        guard parkedCount < configuration.limits.parkedOperations else { return false }
+        parkedCount += 1
+        parkedBytes += request.payloadBytes
+        return true
+    }
+
+    private mutating func unpark(_ request: VnodeRequest) {
+        parkedCount -= 1
+        parkedBytes -= request.payloadBytes
+    }
+
+    private func fail(
+        _ operation: ParkedOperations.Operation, _ failure: ReplicaFailure, effects: inout [VnodeEffect]
+    ) {
+        if failure == .overloaded { effects.append(.observed(.overloaded)) }
+        effects.append(.reply(operation.request.failure(failure), operation.address))
+    }
+
+    private func tellDeferred(_ operation: ParkedOperations.Operation, effects: inout [VnodeEffect]) {
+        guard case .coordinator = operation.address else { return }
+        if case .write = operation.request { return }
+        effects.append(.reply(.deferred, operation.address))
+    }
+
+    // MARK: Reads of the store
+
+    /// The slot is in the lower bits: the answer finds its key by it.
+    private static let slotBits = 24
+
+    private mutating func nextToken(for slot: Int) -> StoreToken {
+        precondition(slot < 1 << Self.slotBits, "\(slot) keys are pending")
+        readCount = (readCount + 1) & (1 << (63 - UInt64(Self.slotBits)) - 1)
+        return StoreToken(rawValue: readCount << UInt64(Self.slotBits) | UInt64(slot))
+    }
+
+    private func awaiting(_ token: StoreToken) -> Int? {
+        let slot = Int(token.rawValue & (1 << UInt64(Self.slotBits) - 1))
+        if keys.contains(slot: slot), case .reading(let parked) = keys[slot].state, parked.token == token {
+            return slot
+        }
+        precondition(Mutation.mintWhileReading.isActive, "no key awaits the read \(token.rawValue)")
+        return nil
+    }
+
+    /// Nil when there is one that cannot be read.
+    private func record(from result: StoreRead, key: ObjectKey) -> ReplicaRecord? {
+        switch result {
+        case .absent: return ReplicaRecord()
+        case .found(let bytes):
+            if let record = try? ReplicaRecord(decoding: bytes, for: key) { return record }
+        case .failed: break
+        }
+        return Mutation.overwriteUnreadable.isActive ? ReplicaRecord() : nil
+    }
+
+    // MARK: Running
+
+    /// Runs what waited for a record that has come, and keeps the record only when it changed.
+    private mutating func runAll(
+        _ parked: ParkedOperations, on record: inout ReplicaRecord, slot: Int, now: Now, effects: inout [VnodeEffect]
+    ) {
+        parked.forEach { operation in
+            unpark(operation.request)
+            run(operation, on: &record, slot: slot, now: now, effects: &effects)
+        }
+        if record.isChanged { keys[slot].state = .held(record) } else { keys.vacate(slot) }
+    }
+
+    private mutating func run(
+        _ operation: ParkedOperations.Operation, on record: inout ReplicaRecord, slot: Int, now: Now,
+        effects: inout [VnodeEffect]
+    ) {
+        let address = operation.address
+        let wasChanged = record.isChanged
+        defer { if record.isChanged, !wasChanged { changed.append(slot) } }
+        switch operation.request {
+        case .read(let read):
+            let outcome = record.read(read, seed: configuration.hashSeed)
+            if Mutation.readUnsynced.isActive {
+                effects.append(.reply(.read(outcome), address))
+            } else {
+                reply(.read(outcome), to: address, whenSynced: record, effects: &effects)
+            }
+        case .write(let write):
+            let (outcome, retired) = record.merge(write, limits: configuration.limits, seed: configuration.hashSeed)
+            observe(retired, of: write.key, effects: &effects)
+            switch outcome {
+            case .failed(let failure):
+                if failure == .unreadable { effects.append(.observed(.unreadableRecord(write.key))) }
+                effects.append(.reply(.wrote(outcome), address))
+            case .stored, .superseded:
+                let changedNothing = wasChanged == record.isChanged
+                if Mutation.acknowledgeBeforeSync.isActive
+                    || Mutation.acknowledgeUnchangedMergeUnsynced.isActive && changedNothing
+                {
+                    effects.append(.reply(.wrote(outcome), address))
+                } else {
+                    reply(.wrote(outcome), to: address, whenSynced: record, effects: &effects)
+                }
+            }
+        case .mint(let mint):
+            let (outcome, retired) = record.mint(mint, policy: policy, wall: now.wall, using: &generator)
+            observe(retired, of: mint.key, effects: &effects)
+            switch outcome {
+            case .refused(.unreadable, _):
+                effects.append(.observed(.unreadableRecord(mint.key)))
+                effects.append(.reply(.refused(.unreadable), address))
+            case .refused(let refusal, bySize: true):
+                effects.append(.reply(.refused(refusal), address))
+            case .refused(let refusal, bySize: false):
+                // To say what an unsynced record holds is to rest on it.
+                reply(.refused(refusal), to: address, whenSynced: record, effects: &effects)
+            case .minted(let write):
+                reply(.minted(write), to: address, whenCommitted: record, effects: &effects)
+                if Mutation.acknowledgeBeforeSync.isActive {
+                    reply(.mintSynced, to: address, whenCommitted: record, effects: &effects)
+                } else {
+                    reply(.mintSynced, to: address, whenSynced: record, effects: &effects)
+                }
+            }
+        }
+    }
+
+    private func observe(_ retired: Actor?, of key: ObjectKey, effects: inout [VnodeEffect]) {
+        if let retired { effects.append(.observed(.actorRetired(key, retired))) }
+    }
+
+    // MARK: What replies rest on
+
+    /// The batch that holds, or will hold, the record as it is.
+    private func batch(of record: ReplicaRecord) -> BatchNumber? {
+        record.isChanged ? batches.open.number : record.batch
+    }
+
+    private mutating func reply(
+        _ reply: VnodeReply, to address: ReplyAddress, whenSynced record: ReplicaRecord, effects: inout [VnodeEffect]
+    ) {
+        if let batch = batch(of: record), !batches.isSynced(batch) {
+            batches.keep(AddressedReply(reply: reply, address: address), untilSyncOf: batch)
+        } else {
+            effects.append(.reply(reply, address))
+        }
+    }
+
+    private mutating func reply(
+        _ reply: VnodeReply, to address: ReplyAddress, whenCommitted record: ReplicaRecord,
+        effects: inout [VnodeEffect]
+    ) {
+        if let batch = batch(of: record), !batches.isCommitted(batch), !Mutation.sendBeforeCommit.isActive {
+            batches.keep(AddressedReply(reply: reply, address: address), untilCommitOf: batch)
+        } else {
+            effects.append(.reply(reply, address))
+        }
+    }
+
+    /// Lets go of a record unless a later batch wrote it, or this turn changed it, since.
+    private mutating func forget(_ slot: Int, writtenIn batch: BatchNumber) {
+        guard keys.contains(slot: slot), case .held(let record) = keys[slot].state, !record.isChanged,
+            record.batch == batch
+        else { return }
+        keys.vacate(slot)
+    }
+
+    private mutating func forgetRecords(of batch: BatchNumber) {
+        for slot in batches.slots(of: batch) { forget(slot, writtenIn: batch) }
+    }
+}
+
+extension VnodeRequest {
+    fileprivate var isMint: Bool {
+        if case .mint = self { true } else { false }
+    }
+}
