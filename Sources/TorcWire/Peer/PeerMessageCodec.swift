@@ -103,22 +103,53 @@ package enum PeerMessageCodec {
         }
     }
 
-    /// Bytes of the bodies that a message carries: what decides whether it is bulk, and roughly its size.
-    package static func bodyBytes(of message: PeerMessage) -> Int {
+    /// An upper bound of a message's encoded length, close for the long ones: what decides whether it is bulk.
+    package static func sizeBound(of message: PeerMessage) -> Int {
         switch message {
-        case .write(let write): write.body.readableBytes
-        case .readResult(_, .object(let body)): body.readableBytes
-        case .forward(let forward):
-            if case .put(let put) = forward.request {
-                put.metadata.readableBytes + put.value.readableBytes + put.key.storageKey.readableBytes
-            } else {
-                forward.request.key.storageKey.readableBytes
-            }
+        case .write(let write): fixedBytes + write.key.storageKey.readableBytes + write.body.readableBytes
+        case .read(let read, _): fixedBytes + read.key.storageKey.readableBytes
+        case .readResult(_, .object(let body)): fixedBytes + body.readableBytes
+        case .forward(let forward): fixedBytes + sizeBound(of: forward.request)
         case .forwarded(_, .ok(_, .some(let object))):
-            object.siblings.reduce(0) { $0 + $1.metadata.readableBytes + $1.value.readableBytes + 64 }
-        case .pageResult(_, .page(let items, _)): items.reduce(0) { $0 + $1.readableBytes + 3 }
-        case .properties(_, let entries): entries.count * 128
-        case .wrote, .read, .readResult, .forwarded, .page, .pageResult, .propertiesStored, .propertiesDigest: 0
+            object.siblings.reduce(fixedBytes + sizeBound(of: object.context.clock)) {
+                $0 + $1.metadata.readableBytes + $1.value.readableBytes + 80
+            }
+        case .page(let page): fixedBytes + sizeBound(of: page.subject) + (page.after?.readableBytes ?? 0)
+        case .pageResult(_, .page(let items, let resume)):
+            items.reduce(fixedBytes + (resume?.readableBytes ?? 0)) { $0 + $1.readableBytes + 10 }
+        case .properties(_, let entries): entries.reduce(fixedBytes) { $0 + sizeBound(of: $1.scope) + 64 }
+        case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest: fixedBytes
+        }
+    }
+
+    /// More than all fields of any message take whose length is not counted one by one.
+    private static let fixedBytes = 256
+
+    private static func sizeBound(of request: ClientRequest) -> Int {
+        let key = request.key.storageKey.readableBytes
+        switch request {
+        case .get(let get): return key + sizeBound(of: get.unlessClock)
+        case .put(let put):
+            var clock = sizeBound(of: put.context?.clock)
+            if case .ifNotModified(let other) = put.condition { clock += sizeBound(of: other) }
+            return key + clock + put.metadata.readableBytes + put.value.readableBytes
+        case .delete(let delete): return key + sizeBound(of: delete.context?.clock)
+        }
+    }
+
+    private static func sizeBound(of clock: VersionVector?) -> Int { (clock?.entries.count ?? 0) * 18 }
+
+    private static func sizeBound(of subject: PageRequest.Subject) -> Int {
+        switch subject {
+        case .keys(let bucket): bucket.type.readableBytes + bucket.name.readableBytes
+        case .buckets(let type): type.readableBytes
+        }
+    }
+
+    private static func sizeBound(of scope: PropertiesScope) -> Int {
+        switch scope {
+        case .type(let type): type.readableBytes
+        case .bucket(let bucket): bucket.type.readableBytes + bucket.name.readableBytes
         }
     }
 

@@ -1,0 +1,99 @@
+// Who a node is to its peers, whom it knows, and the bounds of its links.
+
+package import TorcModel
+
+/// One process of one node over one data folder, as it names itself in a handshake.
+package struct PeerIdentity: Hashable, Sendable {
+    /// A longer name is cut where it is announced; it is for people alone.
+    package static let maximumNameBytes = 255
+
+    package var cluster: ClusterID
+    package var node: NodeID
+    package var store: StoreID
+    /// Zero in a probe, which comes before an incarnation is drawn.
+    package var incarnation: Incarnation
+    package var name: String
+
+    package init(cluster: ClusterID, node: NodeID, store: StoreID, incarnation: Incarnation, name: String) {
+        self.cluster = cluster
+        self.node = node
+        self.store = store
+        self.incarnation = incarnation
+        self.name = name
+    }
+}
+
+/// A member of the cluster, and where its peer port is.
+package struct PeerMember: Hashable, Sendable {
+    package var node: NodeID
+    package var name: String
+    package var host: String
+    package var port: Int
+
+    package init(node: NodeID, name: String, host: String, port: Int) {
+        self.node = node
+        self.name = name
+        self.host = host
+        self.port = port
+    }
+
+    package var address: String { "\(host):\(port)" }
+}
+
+/// What a node's links are made of; the same for all its loops.
+package struct PeerConfiguration: Sendable {
+    package var identity: PeerIdentity
+    package var key: ClusterKey
+    /// All members of the cluster; whether this node is among them makes no difference.
+    package var members: [PeerMember]
+    package var limits: PeerLimits
+
+    package init(identity: PeerIdentity, key: ClusterKey, members: [PeerMember], limits: PeerLimits = PeerLimits()) {
+        self.identity = identity
+        self.key = key
+        self.members = members
+        self.limits = limits
+    }
+
+    func member(_ node: NodeID) -> PeerMember? { members.first { $0.node == node } }
+}
+
+/// The bounds of peer links, and what happens at each.
+package struct PeerLimits: Hashable, Sendable {
+    /// A longer message goes as bulk, behind control.
+    package var bulkThresholdBytes = 16 << 10
+    /// The payload of a bulk frame; a longer message is cut and put together again.
+    package var bulkFrameBytes = 64 << 10
+    /// Control messages are gathered in one frame up to this.
+    package var controlFrameBytes = 64 << 10
+    /// One message, encoded. A longer one is not sent and closes the link that it came in on. Siblings are held
+    /// to 8 MiB where writes are coordinated; seven coordinators on both sides of a partition stay below this.
+    package var messageBytes = 64 << 20
+    /// What a link may hold back for a peer that reads too slowly; past it the link is closed.
+    package var queuedBytes = 64 << 20
+    /// Unsent bytes in the channel above which bulk and control are held back, and below which they go on.
+    /// Small, because what is in the channel can no longer be overtaken.
+    package var channelHighBytes = 128 << 10
+    package var channelLowBytes = 32 << 10
+    /// Unauthenticated connections at a time; one more is closed at once.
+    package var handshakes = 256
+
+    /// A connection that does not stand by then is closed.
+    package var connectTimeout: Duration = .seconds(2)
+    package var handshakeTimeout: Duration = .seconds(5)
+    /// Each side of a link pings at this interval…
+    package var pingInterval: Duration = .seconds(1)
+    /// …and closes after so many intervals without a byte from the other.
+    package var silentIntervals = 5
+    /// How long a standing link may take to prove that its node is alive when another process claims the node id.
+    package var duplicateTimeout: Duration = .milliseconds(500)
+    /// After a link is lost or refused the next attempt waits from the first to the second, doubling, with jitter.
+    package var backoffFloor: Duration = .milliseconds(50)
+    package var backoffCeiling: Duration = .seconds(2)
+
+    package init() {}
+
+    /// The longest payload that a frame may announce: a control frame closes after the message that crosses its
+    /// limit, and that message is no bulk.
+    package var framePayloadBytes: Int { max(bulkFrameBytes, controlFrameBytes + bulkThresholdBytes) }
+}

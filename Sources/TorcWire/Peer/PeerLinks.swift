@@ -1,0 +1,296 @@
+// The links of one event loop to all peers.
+//
+// Each loop dials every member and keeps the link that comes of it; members dial likewise, so two loops have
+// two links, one dialled by each. A loop sends on the link that it dialled (requests and answers alike: one
+// write a turn carries both) and receives on the ones that it accepted; while its own does not stand it sends
+// on an accepted one. So a node that can be dialled from one side only is linked all the same. Answers find
+// their way by `OperationID`, whichever link brings them.
+//
+// A link is a connection between two processes, and `PeerRegistry` sees to it that one incarnation of a node
+// is linked at a time: the receiver of a message is the incarnation that it was sent to.
+
+package import Logging
+package import NIOCore
+package import TorcModel
+package import TorcReplication
+
+/// What a loop's links tell their user, on that loop.
+package protocol PeerReceiver: AnyObject, Sendable {
+    func peerMessage(_ message: PeerMessage, from node: NodeID)
+    /// All messages of one read have been handed over: a good moment to end a turn.
+    func peerReadComplete()
+    /// Messages can be sent. What was sent before the last `peerDown` will not be answered.
+    func peerUp(_ node: NodeID)
+    /// A link was lost and with it, perhaps, messages and answers. `peerUp` follows at once when another one stands.
+    func peerDown(_ node: NodeID)
+    /// A link that this loop dialled was refused, by the peer or by this side. Told once for each code until a
+    /// link stands; the peer is dialled again anyway. `duplicateNode` by the peer means that another process
+    /// with this node's id is alive: this one must stop.
+    func peerRefused(_ node: NodeID, _ refusal: PeerRefusal, byPeer: Bool)
+}
+
+extension PeerReceiver {
+    package func peerReadComplete() {}
+    package func peerRefused(_ node: NodeID, _ refusal: PeerRefusal, byPeer: Bool) {}
+}
+
+/// One event loop's links to the other members.
+///
+///     let links = PeerLinks(configuration: …, registry: registry, eventLoop: loop, loop: 0, loopCount: 2, logger: …)
+///     links.start(receiver: shell)            // from any thread
+///     links.send(.write(…), to: node)         // on the loop; dropped when the node is down
+///     try await links.stop().get()
+///
+/// Accepted links are handed in by `PeerListener`.
+package final class PeerLinks: @unchecked Sendable {
+    /// A member as this loop sees it.
+    private final class Peer: @unchecked Sendable {
+        let member: PeerMember
+        /// The link of an attempt that is under way.
+        var attempt: PeerLink?
+        /// Standing links.
+        var dialled: PeerLink?
+        var accepted: [PeerLink] = []
+        var redial: Scheduled<Void>?
+        /// Attempts since a link last stood.
+        var failures = 0
+        var lastRefusal: PeerRefusal.Code?
+
+        init(member: PeerMember) { self.member = member }
+
+        var usable: PeerLink? { dialled ?? accepted.first }
+        var standing: [PeerLink] { (dialled.map { [$0] } ?? []) + accepted }
+    }
+
+    package let eventLoop: any EventLoop
+    private let configuration: PeerConfiguration
+    private let registry: PeerRegistry
+    private let loop: Int
+    private let loopCount: Int
+    private let logger: Logger
+    private var limiter = LogLimiter()
+    private var receiver: (any PeerReceiver)?
+    /// Ascending by node.
+    private let peers: [Peer]
+    private let peerByNode: [NodeID: Peer]
+    /// Accepted connections that have not proven who they are.
+    private var strangers: [PeerLink] = []
+    private var stopped: EventLoopPromise<Void>?
+    private var generator = SystemRandomNumberGenerator()
+
+    /// `loop` is this loop's place among the node's `loopCount`.
+    package init(
+        configuration: PeerConfiguration, registry: PeerRegistry, eventLoop: any EventLoop, loop: Int, loopCount: Int,
+        logger: Logger
+    ) {
+        self.configuration = configuration
+        self.registry = registry
+        self.eventLoop = eventLoop
+        self.loop = loop
+        self.loopCount = loopCount
+        self.logger = logger
+        peers = configuration.members.filter { $0.node != configuration.identity.node }
+            .sorted { $0.node < $1.node }.map(Peer.init)
+        peerByNode = Dictionary(uniqueKeysWithValues: peers.map { ($0.member.node, $0) })
+    }
+
+    /// Dials every member, for as long as it takes. From any thread.
+    package func start(receiver: any PeerReceiver) {
+        eventLoop.execute {
+            guard self.stopped == nil else { return }
+            self.receiver = receiver
+            for peer in self.peers { self.dial(peer) }
+        }
+    }
+
+    /// Queues a message; all of a turn leave in one write. Dropped when no link to the node stands.
+    package func send(_ message: PeerMessage, to node: NodeID) {
+        eventLoop.assertInEventLoop()
+        peerByNode[node]?.usable?.send(message)
+    }
+
+    /// Sends what is queued now, instead of when the loop is done with this turn's tasks.
+    package func flush() {
+        eventLoop.assertInEventLoop()
+        for peer in peers { peer.usable?.flush() }
+    }
+
+    package func isUp(_ node: NodeID) -> Bool {
+        eventLoop.assertInEventLoop()
+        return peerByNode[node]?.usable != nil
+    }
+
+    /// Sends what is queued, for a second at most, and ends all links. The receiver hears nothing more.
+    /// From any thread.
+    package func stop() -> EventLoopFuture<Void> {
+        eventLoop.flatSubmit {
+            if let stopped = self.stopped { return stopped.futureResult }
+            let promise = self.eventLoop.makePromise(of: Void.self)
+            self.stopped = promise
+            self.receiver = nil
+            for peer in self.peers {
+                peer.redial?.cancel()
+                peer.attempt?.drop("this node stops")
+                for link in peer.standing { link.stop("this node stops") }
+            }
+            for link in self.strangers { link.drop("this node stops") }
+            self.finishStopping()
+            return promise.futureResult
+        }
+    }
+
+    private func finishStopping() {
+        guard let stopped, strangers.isEmpty, peers.allSatisfy({ $0.standing.isEmpty && $0.attempt == nil })
+        else { return }
+        stopped.succeed()
+    }
+
+    // MARK: Dialling
+
+    private func dial(_ peer: Peer) {
+        guard stopped == nil, peer.dialled == nil, peer.attempt == nil else { return }
+        peer.redial?.cancel()
+        peer.redial = nil
+        let node = peer.member.node
+        let link = PeerLink(
+            eventLoop: eventLoop, handshake: handshake(.dialler(expecting: node, purpose: .link)),
+            dialledAddress: peer.member.address, limits: configuration.limits, owner: self)
+        link.node = node
+        peer.attempt = link
+        PeerChannels.connect(link, host: peer.member.host, port: peer.member.port, limits: configuration.limits)
+            // Ends the link when the connection never stood; otherwise it has ended already.
+            .whenFailure { link.drop("cannot be reached: \($0)") }
+    }
+
+    private func redial(_ peer: Peer) {
+        guard stopped == nil else { return }
+        let delay = Backoff.delay(
+            failures: peer.failures, floor: configuration.limits.backoffFloor,
+            ceiling: configuration.limits.backoffCeiling, using: &generator)
+        peer.failures += 1
+        peer.redial = eventLoop.scheduleTask(in: TimeAmount(delay)) { self.dial(peer) }
+    }
+
+    private func handshake(_ role: Handshake.Role) -> Handshake {
+        Handshake(
+            role: role, identity: configuration.identity, members: configuration.members.map(\.node),
+            key: configuration.key.peerKey, nonce: HandshakeNonce(using: &generator), loop: loop, loopCount: loopCount)
+    }
+
+    // MARK: Accepting
+
+    /// A link for a connection that was accepted on this loop; nil when there are too many strangers.
+    func accept() -> PeerLink? {
+        eventLoop.assertInEventLoop()
+        guard stopped == nil else { return nil }
+        guard strangers.count < configuration.limits.handshakes else {
+            note(.warning, "too many unauthenticated peer connections: one was closed")
+            return nil
+        }
+        let link = PeerLink(
+            eventLoop: eventLoop, handshake: handshake(.acceptor), dialledAddress: nil, limits: configuration.limits,
+            owner: self)
+        strangers.append(link)
+        return link
+    }
+
+    // MARK: Logging
+
+    /// At most a line a second of what a stranger or a broken peer can cause.
+    private func note(_ level: Logger.Level, _ text: @autoclosure () -> String) {
+        guard let suppressed = limiter.admit(at: .now()) else { return }
+        logger.log(level: level, "\(text())", metadata: suppressed > 0 ? ["suppressed": "\(suppressed)"] : nil)
+    }
+}
+
+extension PeerLinks: PeerLinkOwner {
+    func judge(
+        _ link: PeerLink, _ peer: PeerIdentity, _ purpose: HandshakeMessage.Purpose
+    ) -> EventLoopFuture<Handshake.Verdict> {
+        let verdict = registry.admit(link, peer, purpose).hop(to: eventLoop)
+        verdict.whenSuccess { _ in
+            // It ended before it was admitted: nobody else will take it out again.
+            if link.hasEnded { self.registry.remove(link, of: peer.node) }
+        }
+        return verdict
+    }
+
+    func linkStands(_ link: PeerLink, _ session: Handshake.Session) {
+        // A probe has its answer; a link's peer is a member, or it would have been refused.
+        guard session.purpose == .link, let peer = peerByNode[session.peer.node] else {
+            return link.stop("a probe has its answer")
+        }
+        strangers.removeAll { $0 === link }
+        for other in peer.standing where other.session?.peer.incarnation != session.peer.incarnation {
+            other.drop("superseded by incarnation \(session.peer.incarnation)")
+        }
+        let wasUp = peer.usable != nil
+        link.node = session.peer.node
+        if link.isDialled {
+            peer.dialled = link
+            peer.attempt = nil
+        } else {
+            peer.accepted.append(link)
+        }
+        peer.failures = 0
+        peer.lastRefusal = nil
+        if !wasUp {
+            logger.info(
+                "peer \(peer.member.name) is linked at \(link.address), incarnation \(session.peer.incarnation)")
+            receiver?.peerUp(session.peer.node)
+        }
+        // It is there: no reason to wait any longer.
+        if peer.redial != nil { dial(peer) }
+    }
+
+    func linkReceived(_ message: PeerMessage, on link: PeerLink, from node: NodeID) {
+        receiver?.peerMessage(message, from: node)
+    }
+
+    func linkReadComplete(_ link: PeerLink) { receiver?.peerReadComplete() }
+
+    func linkDropped(_ message: PeerMessage, on link: PeerLink) {
+        note(
+            .error,
+            "a message of \(PeerMessageCodec.sizeBound(of: message)) bytes to \(link.address) was not sent: "
+                + "the limit is \(configuration.limits.messageBytes)")
+    }
+
+    func linkEnded(_ link: PeerLink, _ end: PeerLinkEnd) {
+        if let judged = link.judgedNode { registry.remove(link, of: judged) }
+        if let node = link.node, let peer = peerByNode[node] {
+            ended(link, of: peer, end)
+        } else {
+            strangers.removeAll { $0 === link }
+            if stopped == nil, link.judgedPurpose != .probe {
+                note(.warning, "a peer connection from \(link.address) was not taken: \(end)")
+            }
+        }
+        finishStopping()
+    }
+
+    private func ended(_ link: PeerLink, of peer: Peer, _ end: PeerLinkEnd) {
+        if peer.attempt === link {
+            peer.attempt = nil
+            if case .refused(let refusal, let byPeer) = end {
+                refused(peer, refusal, byPeer: byPeer, link)
+            } else if peer.failures == 0 {
+                logger.info("peer \(peer.member.name) at \(link.address) is not linked: \(end)")
+            }
+        } else {
+            if peer.dialled === link { peer.dialled = nil }
+            peer.accepted.removeAll { $0 === link }
+            if stopped == nil { logger.info("peer \(peer.member.name) lost a link at \(link.address): \(end)") }
+            receiver?.peerDown(peer.member.node)
+            if peer.usable != nil { receiver?.peerUp(peer.member.node) }
+        }
+        if link.isDialled { redial(peer) }
+    }
+
+    private func refused(_ peer: Peer, _ refusal: PeerRefusal, byPeer: Bool, _ link: PeerLink) {
+        guard peer.lastRefusal != refusal.code else { return }
+        peer.lastRefusal = refusal.code
+        logger.warning("no link with peer \(peer.member.name) at \(link.address): \(refusal)")
+        receiver?.peerRefused(peer.member.node, refusal, byPeer: byPeer)
+    }
+}
