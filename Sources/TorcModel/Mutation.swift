@@ -34,6 +34,19 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// Damage below the last sync mark is cut like a torn tail.
     case cutBelowSyncMark
 
+    // The coordinator's.
+    case countReplicaTwice
+    case coordinateForwardTwice
+    case forwardAgainAfterSend
+    case answerBeforeWriteBack
+    case skipReadRepair
+    case acceptStaleRestampAck
+    case countUnsyncedMint
+    case hashAsAgreement
+    case ignoreUnreadable
+    case conditionOnlyAtCoordinator
+    case listUnsynced
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

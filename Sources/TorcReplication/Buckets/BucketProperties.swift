@@ -51,11 +51,9 @@ package struct BucketProperties: Hashable, Sendable {
         guard (1...Self.maximumCopies).contains(Int(n)) else {
             return .invalidCopies(asked: Int(n), limit: Self.maximumCopies)
         }
-        for (name, quorum, least) in [
-            ("r", r, 1), ("w", w, 1), ("pr", pr, 0), ("pw", pw, 0), ("dw", dw, 0), ("rw", rw, 1),
-        ] {
+        for (name, quorum) in [("r", r), ("w", w), ("pr", pr), ("pw", pw), ("dw", dw), ("rw", rw)] {
             let count = quorum.count(of: Int(n))
-            if count > Int(n) || count < least { return .invalidQuorum(name: name, asked: count, n: Int(n)) }
+            if count > Int(n) { return .invalidQuorum(name: name, asked: count, n: Int(n)) }
         }
         if nodeConfirms > n { return .invalidQuorum(name: "node_confirms", asked: Int(nodeConfirms), n: Int(n)) }
         return nil

@@ -82,6 +82,17 @@ extension BucketProperties {
     }
 }
 
+extension VersionedProperties {
+    /// The mode is merged apart from the rest, and must not decide which of two entries wins.
+    var bytesWithoutMode: ByteBuffer {
+        var buffer = ByteBuffer()
+        var properties = properties
+        properties.conflictMode = .siblings
+        properties.encode(inherits: inherits, into: &buffer)
+        return buffer
+    }
+}
+
 extension PropertiesEntry {
     package func encode(into buffer: inout ByteBuffer) {
         switch scope {

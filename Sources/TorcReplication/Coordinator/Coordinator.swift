@@ -1,0 +1,595 @@
+// The coordinator of one lane: takes the requests of clients and of nodes that forward, asks the replicas,
+// counts their answers, and decides when and what the client is told. Each kind of request is a small machine
+// in a file of its own; this file finds the machine that an event is for, and does what it has decided.
+//
+//   client ─► get ───────► GetOperation ──────────────────────────────► answer
+//          ─► put ───────► [GetOperation for the condition] PutOperation ─► answer
+//          ─► delete ────► [GetOperation for the context]   PutOperation ─► answer
+//          ─► no replica here: ForwardedOperation ─► that node's coordinator ─► answer
+//          ─► list ──────► ListOperation ─► pages from one replica of each partition
+//
+// An answer that finds no operation is late, repeated or stray, and is dropped: that is what makes lost,
+// delayed and repeated messages harmless here.
+
+import NIOCore
+package import TorcModel
+
+/// Draws the ids of a lane's operations.
+struct OperationNumbers: Sendable {
+    let lane: Int
+    private var last: UInt64 = 0
+
+    init(lane: Int) { self.lane = lane }
+
+    mutating func next() -> OperationID {
+        last += 1
+        return OperationID(lane: lane, number: last)
+    }
+}
+
+package struct Coordinator: Sendable {
+    private var view: NodeView
+    private var lists: PreferenceLists
+    package private(set) var properties: PropertiesTable
+    private var draining = false
+
+    private var numbers: OperationNumbers
+    private var gets: [OperationID: GetOperation] = [:]
+    private var puts: [OperationID: PutOperation] = [:]
+    private var deletes: [OperationID: DeleteOperation] = [:]
+    private var forwards: [OperationID: ForwardedOperation] = [:]
+    private var listings: [OperationID: ListOperation] = [:]
+    /// The listing that a page belongs to.
+    private var pages: [OperationID: OperationID] = [:]
+    /// Reads whose reader is answered, and which only repair.
+    private var lingering = 0
+    /// For a client that goes away.
+    private var requests: [RequestID: OperationID] = [:]
+
+    private var timers = Timers()
+    private var latency = LatencyEstimate()
+    private var window = ForwardWindow()
+
+    package init(configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable) {
+        view = NodeView(
+            node: configuration.node, incarnation: configuration.incarnation, hashSeed: configuration.hashSeed,
+            limits: configuration.limits, patience: LatencyEstimate().patience)
+        lists = PreferenceLists(ring: ring)
+        self.properties = properties
+        numbers = OperationNumbers(lane: configuration.lane)
+    }
+
+    /// Requests that are not answered.
+    package var openCount: Int { gets.count - lingering + puts.count + deletes.count + forwards.count }
+    package var listingCount: Int { listings.count }
+    /// Nothing is under way, late repair included.
+    package var isIdle: Bool { openCount == 0 && lingering == 0 && listings.isEmpty }
+
+    /// When `tick` is due. It may name an operation that has ended, after which `tick` does nothing.
+    package var nextDeadline: MonotonicTime? { timers.earliest?.time }
+
+    // MARK: Clients
+
+    package mutating func client(
+        _ request: RequestID, _ body: ClientRequest, deadline: MonotonicTime, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        switch body {
+        case .get(let get):
+            do throws(Refusal) {
+                try admit()
+                try begin(get, request, deadline, now, &effects)
+            } catch {
+                note(error, &effects)
+                effects.append(.answer(request, .get(.refused(error))))
+            }
+        case .put, .delete:
+            write(body, for: .client(request), properties[body.key.bucket], deadline, now, &effects)
+        }
+    }
+
+    private mutating func begin(
+        _ get: GetRequest, _ request: RequestID, _ deadline: MonotonicTime, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) throws(Refusal) {
+        let properties = properties[get.key.bucket]
+        let replicas = lists.replicas(of: get.key, copies: Int(properties.n))
+        let quorum = try Quorums(options: get.options, properties: properties, replicaCount: replicas.count).read()
+        let reader = Reader.client(request, headOnly: get.headOnly, unlessClock: get.unlessClock)
+        let id = numbers.next()
+        requests[request] = id
+        read(id, get.key, properties.n, reader, replicas, quorum, deadline, now, &effects)
+    }
+
+    package mutating func list(
+        _ request: RequestID, _ list: ListRequest, deadline: MonotonicTime, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        guard !draining, listings.count < view.limits.listings else {
+            if !draining { effects.append(.observed(.overloaded)) }
+            effects.append(.listed(request, .failed(partition: PartitionID(0))))
+            return
+        }
+        let id = numbers.next()
+        let copies =
+            switch list.subject {
+            case .keys(let bucket): properties[bucket].n
+            case .buckets(let type): properties.type(type).n
+            }
+        listings[id] = ListOperation(
+            request: request, subject: list.subject, copies: Int(copies),
+            partitionCount: lists.ring.size.partitions, deadline: deadline)
+        requests[request] = id
+        timers.wake(id, .list, at: deadline)
+        advanceListing(id, now, &effects)
+    }
+
+    package mutating func listContinue(_ request: RequestID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        guard let id = requests[request], listings[id]?.clientContinues() != nil else { return }
+        advanceListing(id, now, &effects)
+    }
+
+    /// Reads and listings end; a write goes on, and nobody hears of it.
+    package mutating func cancel(_ request: RequestID) {
+        guard let id = requests.removeValue(forKey: request) else { return }
+        if let get = gets.removeValue(forKey: id) {
+            if !get.isOpen { lingering -= 1 }
+        }
+        puts[id]?.writer = .nobody
+        deletes[id]?.writer = .nobody
+        forwards[id]?.writer = .nobody
+        dropListing(id)
+    }
+
+    package mutating func drain() { draining = true }
+
+    // MARK: Writes
+
+    private mutating func write(
+        _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ deadline: MonotonicTime,
+        _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        do throws(Refusal) {
+            try admit()
+            try begin(request, for: writer, properties, deadline, now, &effects)
+        } catch {
+            note(error, &effects)
+            answer(writer, .refused(error), &effects)
+        }
+    }
+
+    private mutating func begin(
+        _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ deadline: MonotonicTime,
+        _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) throws(Refusal) {
+        let key = request.key
+        let replicas = lists.replicas(of: key, copies: Int(properties.n))
+        let needed = try needed(for: request, properties, replicas.count)
+        guard let own = replicas.firstIndex(of: view.node) else {
+            try forward(request, for: writer, properties, replicas, needed, deadline, now, &effects)
+            return
+        }
+        let reachable = view.reachable(of: replicas).count
+        if reachable < needed { throw .unreachable(needed: needed, reachable: reachable) }
+        switch request {
+        case .get: preconditionFailure("a get is not written")
+        case .put(let put):
+            let quorums = try Quorums(options: put.options, properties: properties, replicaCount: replicas.count)
+            let quorum = put.condition == nil ? nil : try quorums.readBeforeCondition()
+            let id = register(writer)
+            let operation = PutOperation(
+                id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
+                needed: needed, context: put.context,
+                change: .put(metadata: put.metadata, value: put.value, expiry: put.expiry, writeID: put.writeID),
+                condition: put.condition, returnedBody: put.returnedBody, deadline: deadline)
+            guard let quorum else {
+                add(operation, id, &effects)
+                return
+            }
+            puts[id] = operation
+            timers.wake(id, .put, at: deadline)
+            read(numbers.next(), key, properties.n, .condition(of: id), replicas, quorum, deadline, now, &effects)
+        case .delete(let delete):
+            if let context = delete.context {
+                let id = register(writer)
+                let operation = PutOperation(
+                    id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
+                    needed: needed, context: context, change: .delete, deadline: deadline)
+                add(operation, id, &effects)
+                return
+            }
+            let quorum = try Quorums(
+                options: delete.options, properties: properties, replicaCount: replicas.count
+            ).readBeforeDelete()
+            let id = register(writer)
+            deletes[id] = DeleteOperation(
+                writer: writer, key: key, properties: properties, replicas: replicas, own: own, needed: needed,
+                deadline: deadline)
+            read(numbers.next(), key, properties.n, .deletion(of: id), replicas, quorum, deadline, now, &effects)
+        }
+    }
+
+    private func needed(
+        for request: ClientRequest, _ properties: BucketProperties, _ replicaCount: Int
+    ) throws(Refusal) -> Int {
+        switch request {
+        case .get: preconditionFailure("a get is not written")
+        case .put(let put):
+            let bytes = put.metadata.readableBytes + put.value.readableBytes
+            guard bytes <= view.limits.objectBytes else {
+                throw .objectTooLarge(bytes: bytes, limit: view.limits.objectBytes)
+            }
+            return try Quorums(options: put.options, properties: properties, replicaCount: replicaCount).write()
+        case .delete(let delete):
+            return try Quorums(options: delete.options, properties: properties, replicaCount: replicaCount).delete()
+        }
+    }
+
+    /// To the first replica that can be reached, once. A write that was forwarded here is not sent on: its
+    /// sender's ring and this one differ, and it would hear nothing of how far the write went.
+    private mutating func forward(
+        _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ replicas: [NodeID],
+        _ needed: Int, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) throws(Refusal) {
+        if case .peer = writer { throw .unreachable(needed: needed, reachable: 0) }
+        guard let target = view.reachable(of: replicas).first.map({ replicas[$0] }) else {
+            throw .unreachable(needed: needed, reachable: 0)
+        }
+        let id = register(writer)
+        let message = ForwardedWrite(
+            operation: id, incarnation: view.incarnation, request: request, properties: properties,
+            remaining: deadline.duration(since: now.monotonic))
+        forwards[id] = ForwardedOperation(
+            writer: writer, target: target, needed: needed, deadline: deadline,
+            request: Mutation.forwardAgainAfterSend.isActive ? message : nil)
+        timers.wake(id, .forward, at: deadline)
+        effects.append(.send(.forward(message), to: target))
+    }
+
+    private mutating func add(_ operation: PutOperation, _ id: OperationID, _ effects: inout [CoordinatorEffect]) {
+        puts[id] = operation
+        timers.wake(id, .put, at: operation.deadline)
+        puts[id]!.mint(&effects)
+    }
+
+    private mutating func register(_ writer: Writer) -> OperationID {
+        let id = numbers.next()
+        if case .client(let request) = writer { requests[request] = id }
+        return id
+    }
+
+    private mutating func conclude(
+        _ id: OperationID, _ outcome: PutOutcome?, _ effects: inout [CoordinatorEffect]
+    ) {
+        switch outcome {
+        case nil: break
+        case .done(let result):
+            if let put = puts.removeValue(forKey: id) { finish(put.writer, result, &effects) }
+        case .restamp:
+            guard var put = puts.removeValue(forKey: id) else { return }
+            effects.append(.observed(.lwwRestamped(put.key)))
+            let next = Mutation.acceptStaleRestampAck.isActive ? id : numbers.next()
+            put.rename(to: next)
+            if case .client(let request) = put.writer { requests[request] = next }
+            add(put, next, &effects)
+        }
+    }
+
+    // MARK: Reads
+
+    private mutating func read(
+        _ id: OperationID, _ key: ObjectKey, _ copies: UInt8, _ reader: Reader, _ replicas: [NodeID],
+        _ quorum: ReadQuorum, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        var get = GetOperation(
+            id: id, key: key, copies: copies, reader: reader, replicas: replicas, quorum: quorum,
+            deadline: deadline, now: now.monotonic, node: view.node)
+        if let outcome = get.begin(view, now.monotonic, &effects) {
+            // Nothing was asked, so nothing is waited for.
+            deliver(outcome, to: reader, key, now, &effects)
+            return
+        }
+        let wake = get.wakeTime
+        get.scheduled = wake
+        gets[id] = get
+        timers.wake(id, .get, at: wake)
+    }
+
+    /// After an event of a read: tells its reader, sets its timer, or forgets it.
+    private mutating func settle(
+        _ id: OperationID, _ outcome: GetOutcome?, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        guard let outcome else {
+            if let get = gets[id] { reschedule(id, get, now) }
+            return
+        }
+        guard var get = gets[id] else { return }
+        let reader = get.reader
+        if get.isFinished || lingering >= view.limits.operations {
+            gets[id] = nil
+        } else {
+            lingering += 1
+            get.lingers(from: now.monotonic)
+            gets[id] = get
+            reschedule(id, get, now)
+        }
+        deliver(outcome, to: reader, get.key, now, &effects)
+    }
+
+    private mutating func reschedule(_ id: OperationID, _ get: GetOperation, _ now: Now) {
+        if get.isFinished {
+            gets[id] = nil
+            lingering -= 1
+            return
+        }
+        let wake = get.wakeTime
+        if wake < get.scheduled {
+            gets[id]!.scheduled = wake
+            timers.wake(id, .get, at: wake)
+        }
+    }
+
+    private mutating func deliver(
+        _ outcome: GetOutcome, to reader: Reader, _ key: ObjectKey, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        switch reader {
+        case .nobody: break
+        case .client(let request, let headOnly, let unlessClock):
+            requests[request] = nil
+            let answer: GetAnswer =
+                switch outcome {
+                case .absent(let participation): .absent(participation)
+                case .found(let object, let participation):
+                    object.clock == unlessClock
+                        ? .unchanged(participation)
+                        : .found(ClientObject(object, at: now.wall, headOnly: headOnly), participation)
+                case .refused(let refusal): .refused(refusal)
+                case .failed(let failure): .failed(failure)
+                }
+            effects.append(.answer(request, .get(answer)))
+        case .condition(let id): conclude(id, puts[id]?.checked(outcome, now, &effects), &effects)
+        case .deletion(let id):
+            guard let delete = deletes.removeValue(forKey: id) else { return }
+            switch delete.read(outcome) {
+            case .done(let result): finish(delete.writer, result, &effects)
+            case .write(let context): add(delete.write(context, id: id), id, &effects)
+            }
+        }
+    }
+
+    // MARK: Listings
+
+    private mutating func advanceListing(_ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        var questions: [(OperationID, ListOperation.Question)] = []
+        guard let outcome = listings[id]?.advance(view, &lists, &numbers, &questions, &effects) else {
+            guard let subject = listings[id]?.subject else { return }
+            for (page, question) in questions {
+                pages[page] = id
+                timers.wake(page, .page, at: now.monotonic.advanced(by: ListOperation.pagePatience))
+                let request = PageRequest(
+                    operation: page, partition: question.partition, subject: subject, after: question.after)
+                effects.append(.send(.page(request), to: question.replica))
+            }
+            return
+        }
+        let piece: ListPiece =
+            switch outcome {
+            case .done: .done
+            case .failed(let partition): .failed(partition: partition)
+            }
+        endListing(id, with: piece, &effects)
+    }
+
+    private mutating func endListing(
+        _ id: OperationID, with piece: ListPiece, _ effects: inout [CoordinatorEffect]
+    ) {
+        guard let listing = listings[id] else { return }
+        dropListing(id)
+        requests[listing.request] = nil
+        effects.append(.listed(listing.request, piece))
+    }
+
+    private mutating func dropListing(_ id: OperationID) {
+        guard let listing = listings.removeValue(forKey: id) else { return }
+        for page in listing.openPages { pages[page] = nil }
+    }
+
+    // MARK: Replicas
+
+    /// An answer of this node's own replica.
+    package mutating func replied(
+        _ id: OperationID, _ reply: VnodeReply, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        switch reply {
+        case .deferred: settle(id, gets[id]?.ownDeferred(view, now.monotonic, &effects), now, &effects)
+        case .read(let outcome): read(id, outcome, from: view.node, now, &effects)
+        case .wrote(let outcome): wrote(id, outcome, from: view.node, now, &effects)
+        case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), &effects)
+        case .mintSynced: wrote(id, .stored, from: view.node, now, &effects)
+        case .refused(let refusal): conclude(id, puts[id]?.refused(refusal), &effects)
+        }
+    }
+
+    /// A message of a peer, or of another lane of this node.
+    package mutating func received(
+        _ message: PeerMessage, from node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        switch message {
+        case .wrote(let id, let outcome): wrote(id, outcome, from: node, now, &effects)
+        case .readResult(let id, let outcome): read(id, outcome, from: node, now, &effects)
+        case .forward(let forward): take(forward, from: node, now, &effects)
+        case .forwarded(let id, let result):
+            guard let operation = forwards[id], operation.target == node else { return }
+            forwards[id] = nil
+            finish(operation.writer, result, &effects)
+        case .pageResult(let page, let outcome):
+            guard let id = pages.removeValue(forKey: page) else { return }
+            listings[id]?.received(outcome, page: page)
+            advanceListing(id, now, &effects)
+        case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest: break
+        }
+    }
+
+    private mutating func read(
+        _ id: OperationID, _ outcome: ReadOutcome, from node: NodeID, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        let result = gets[id]?.answered(outcome, by: node, view, &latency, now.monotonic, &effects)
+        view.patience = latency.patience
+        settle(id, result, now, &effects)
+    }
+
+    private mutating func wrote(
+        _ id: OperationID, _ outcome: WriteOutcome, from node: NodeID, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        if let result = puts[id]?.wrote(outcome, by: node, view.limits, now) {
+            conclude(id, result, &effects)
+        } else if gets[id] != nil {
+            settle(id, gets[id]!.wrote(outcome, by: node, view, now.monotonic, &effects), now, &effects)
+        }
+    }
+
+    private mutating func take(
+        _ forward: ForwardedWrite, from node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        guard
+            window.admit(forward.operation, from: node, incarnation: forward.incarnation)
+                || Mutation.coordinateForwardTwice.isActive
+        else {
+            effects.append(.observed(.duplicateForwardIgnored(node)))
+            return
+        }
+        // Neither comes from a node that works.
+        if case .get = forward.request { return }
+        guard forward.properties.refusal == nil else { return }
+        var known = forward.properties
+        // Whoever knows a bucket as `lww` is right: it never goes back.
+        if properties[forward.request.key.bucket].conflictMode == .lww { known.conflictMode = .lww }
+        write(
+            forward.request, for: .peer(node, forward.operation), known,
+            now.monotonic.advanced(by: forward.remaining), now, &effects)
+    }
+
+    // MARK: The node
+
+    package mutating func peerUp(_ node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        if view.linked.contains(node) { peerDown(node, now, &effects) }
+        view.linked.insert(node)
+    }
+
+    /// What was awaited of it will not come.
+    package mutating func peerDown(_ node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        guard view.linked.remove(node) != nil else { return }
+        for id in puts.keys.sorted() { conclude(id, puts[id]?.peerDown(node, now), &effects) }
+        for id in gets.keys.sorted() where gets[id] != nil {
+            settle(id, gets[id]!.peerDown(node, view, now.monotonic, &effects), now, &effects)
+        }
+        for id in forwards.keys.sorted() where forwards[id]?.target == node { lost(id, now, &effects) }
+        for id in listings.keys.sorted() {
+            guard let lost = listings[id]?.pages(askedOf: node), !lost.isEmpty else { continue }
+            for page in lost {
+                pages[page] = nil
+                listings[id]?.gaveUp(page: page)
+            }
+            advanceListing(id, now, &effects)
+        }
+    }
+
+    private mutating func lost(_ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        guard let operation = forwards.removeValue(forKey: id) else { return }
+        if Mutation.forwardAgainAfterSend.isActive, let message = operation.request {
+            write(message.request, for: operation.writer, message.properties, operation.deadline, now, &effects)
+            return
+        }
+        finish(operation.writer, operation.lost, &effects)
+    }
+
+    package mutating func ringChanged(_ ring: Ring) {
+        lists = PreferenceLists(ring: ring)
+        window.keep(only: ring.members)
+    }
+
+    package mutating func propertiesChanged(_ entries: [PropertiesEntry]) {
+        for entry in entries { properties.merge(entry) }
+    }
+
+    // MARK: Time
+
+    package mutating func tick(_ now: Now, _ effects: inout [CoordinatorEffect]) {
+        while let entry = timers.earliest, entry.time <= now.monotonic {
+            timers.removeEarliest()
+            guard isLive(entry) else { continue }
+            wake(entry, now, &effects)
+        }
+    }
+
+    private mutating func wake(_ entry: Timers.Entry, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        let id = entry.operation
+        switch entry.kind {
+        case .get:
+            if now.monotonic >= gets[id]!.deadline {
+                let get = gets.removeValue(forKey: id)!
+                if !get.isOpen { lingering -= 1 }
+                if let outcome = get.expired() { deliver(outcome, to: get.reader, get.key, now, &effects) }
+            } else {
+                gets[id]!.scheduled = MonotonicTime(nanoseconds: .max)
+                settle(id, gets[id]!.woken(view, now.monotonic, &effects), now, &effects)
+            }
+        case .put:
+            if let put = puts.removeValue(forKey: id) { finish(put.writer, put.timedOut(), &effects) }
+        case .forward:
+            if let forward = forwards.removeValue(forKey: id) { finish(forward.writer, forward.lost, &effects) }
+        case .list: endListing(id, with: .failed(partition: listings[id]!.currentPartition), &effects)
+        case .page:
+            guard let listing = pages.removeValue(forKey: id) else { return }
+            listings[listing]?.gaveUp(page: id)
+            advanceListing(listing, now, &effects)
+        }
+    }
+
+    /// Once a turn: forgets timers of operations that have ended, so that nobody is woken for them.
+    package mutating func turnEnded() {
+        while let entry = timers.earliest, !isLive(entry) { timers.removeEarliest() }
+        let living = gets.count + puts.count + forwards.count + listings.count + pages.count
+        guard timers.isCrowded(living: living) else { return }
+        var kept = timers
+        timers = Timers()
+        kept.keep { isLive($0) }
+        timers = kept
+    }
+
+    private func isLive(_ entry: Timers.Entry) -> Bool {
+        switch entry.kind {
+        case .get: gets[entry.operation]?.scheduled == entry.time
+        case .put: puts[entry.operation] != nil
+        case .forward: forwards[entry.operation] != nil
+        case .list: listings[entry.operation] != nil
+        case .page: pages[entry.operation] != nil
+        }
+    }
+
+    // MARK: Answers
+
+    private func admit() throws(Refusal) {
+        if draining { throw .shuttingDown }
+        if openCount >= view.limits.operations { throw .overloaded }
+    }
+
+    private func note(_ refusal: Refusal, _ effects: inout [CoordinatorEffect]) {
+        if refusal == .overloaded { effects.append(.observed(.overloaded)) }
+    }
+
+    private mutating func finish(_ writer: Writer, _ result: WriteAnswer, _ effects: inout [CoordinatorEffect]) {
+        if case .client(let request) = writer { requests[request] = nil }
+        answer(writer, result, &effects)
+    }
+
+    private func answer(_ writer: Writer, _ result: WriteAnswer, _ effects: inout [CoordinatorEffect]) {
+        switch writer {
+        case .client(let request): effects.append(.answer(request, .write(result)))
+        case .peer(let node, let operation): effects.append(.send(.forwarded(operation, result), to: node))
+        case .nobody: break
+        }
+    }
+}

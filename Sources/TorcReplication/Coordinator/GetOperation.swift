@@ -1,0 +1,521 @@
+// A quorum read.
+//
+//   reading ──R answers──► writingBack ──W copies hold it──► repairing ──all asked have answered──► gone
+//      │                        │                               ▲
+//      │                        └──────── cannot, deadline ─────┤ (failed)
+//      └── R answers, no write-back asked for ──────────────────┘
+//
+// This node's own replica is read first where it is one: its answer costs no network, and its hash lets the
+// others answer with a hash alone. A disk read is not waited for. The others are asked in the order of the
+// preference list, one more for each that fails, goes down, or takes longer than an answer in a hundred does.
+//
+// Every answer is merged. `current` are the replicas that are known to hold exactly the merged object; the
+// others that have answered are stale and are sent it: read repair. With overlapping quorums the client is
+// answered only when W replicas hold what it is answered, or a later read could go back in time: two copies
+// of an unfinished write, say, of which this read saw one and the next none.
+//
+// Only answers count, never replicas as such: a replica that cannot read its record has not said "not found".
+//
+// After riak_kv_get_core.erl: enough / response / final action.
+
+import NIOCore
+import TorcModel
+
+/// Whom a read is for.
+enum Reader: Hashable, Sendable {
+    case client(RequestID, headOnly: Bool, unlessClock: VersionVector?)
+    /// A put whose condition must hold for what a quorum has.
+    case condition(of: OperationID)
+    /// A delete that came without context.
+    case deletion(of: OperationID)
+    /// The client went away.
+    case nobody
+}
+
+/// What a read found.
+enum GetOutcome: Hashable, Sendable {
+    case absent(Participation)
+    case found(VersionedObject, Participation)
+    case refused(Refusal)
+    case failed(ReadFailure)
+}
+
+struct GetOperation: Sendable {
+    /// How long late answers are waited for, to repair with, after the client has its own.
+    static let linger = Duration.seconds(1)
+
+    private enum Phase: Sendable {
+        case reading(waitsForOwn: Bool)
+        case writingBack(WriteBack)
+        /// The reader is answered; late answers are repaired.
+        case repairing
+    }
+
+    /// The object that will be answered, and who holds it: that, or something that includes it.
+    private struct WriteBack: Sendable {
+        var object: VersionedObject
+        var participation: Participation
+        var needed: Int
+        var holders: ReplicaSet
+        var sent = ReplicaSet()
+        var failed = ReplicaSet()
+
+        var pending: ReplicaSet { sent.subtracting(holders).subtracting(failed) }
+    }
+
+    private struct Merged: Sendable {
+        var object: VersionedObject
+        var body: ByteBuffer
+        var hash: ContentHash
+        /// Replicas that hold exactly this.
+        var current: ReplicaSet
+        /// Replicas that were sent it.
+        var repaired = ReplicaSet()
+        /// Hashes of what it was before: a replica that answers one of them is stale, and has nothing to add.
+        var earlier: [ContentHash] = []
+    }
+
+    private struct HashAnswer: Sendable {
+        var place: Int
+        var hash: ContentHash
+    }
+
+    let id: OperationID
+    let key: ObjectKey
+    let reader: Reader
+    private let copies: UInt8
+    private let replicas: [NodeID]
+    private let own: Int?
+    private let quorum: ReadQuorum
+    private(set) var deadline: MonotonicTime
+    /// When the coordinator's timer for it is set.
+    var scheduled: MonotonicTime
+
+    private var phase: Phase
+    /// Who was asked, who has answered what, who will not.
+    private var asked = ReplicaSet()
+    private var heard = ReplicaSet()
+    private var absent = ReplicaSet()
+    private var failed = ReplicaSet()
+    private var unreadable = ReplicaSet()
+    /// Asked for the object itself.
+    private var askedForObject = ReplicaSet()
+    private var merged: Merged?
+    /// Hashes of objects that nobody has shown yet.
+    private var unmatched: [HashAnswer] = []
+    /// Only a deliberate fault makes it more than none.
+    private var repeatedVotes = 0
+
+    private var firstAsk: MonotonicTime?
+    private var firstRound = ReplicaSet()
+    /// When one replica more is asked. It moves forward only, so one timer serves.
+    private var nextAsk: MonotonicTime
+    /// There may be a replica more to ask when the answers take too long.
+    private var othersAreLeft = true
+
+    init(
+        id: OperationID, key: ObjectKey, copies: UInt8, reader: Reader, replicas: [NodeID], quorum: ReadQuorum,
+        deadline: MonotonicTime, now: MonotonicTime, node: NodeID
+    ) {
+        self.id = id
+        self.key = key
+        self.copies = copies
+        self.reader = reader
+        self.replicas = replicas
+        self.quorum = quorum
+        self.deadline = deadline
+        scheduled = deadline
+        own = replicas.firstIndex(of: node)
+        nextAsk = now
+        phase = .reading(waitsForOwn: own != nil)
+    }
+
+    /// The reader has not been answered.
+    var isOpen: Bool {
+        if case .repairing = phase { false } else { true }
+    }
+
+    /// Nothing more can come of it.
+    var isFinished: Bool { !isOpen && waiting.isEmpty }
+
+    private var waiting: ReplicaSet { asked.subtracting(heard).subtracting(failed) }
+
+    /// Who was asked for the object and may yet send it; this node's own disk is not waited for.
+    private var objectsComing: ReplicaSet {
+        var coming = askedForObject.subtracting(heard).subtracting(failed)
+        if let own { coming.remove(own) }
+        return coming
+    }
+
+    private var votes: Int {
+        (quorum.notFoundOK ? heard.count : heard.subtracting(absent).count) + repeatedVotes
+    }
+
+    // MARK: Events
+
+    mutating func begin(_ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) -> GetOutcome? {
+        let reachable = view.reachable(of: replicas)
+        if reachable.count < quorum.primaries {
+            phase = .repairing
+            return .refused(.unreachable(needed: quorum.primaries, reachable: reachable.count))
+        }
+        if reachable.count < quorum.needed { return giveUp(&effects) }
+        nextAsk = now.advanced(by: view.patience)
+        guard let own else { return advance(view, now, &effects) }
+        asked.insert(own)
+        askedForObject.insert(own)
+        effects.append(.localRead(ReplicaRead(operation: id, key: key, copies: copies, want: .full)))
+        return nil
+    }
+
+    /// This node's own record is not in memory: the others are asked meanwhile.
+    mutating func ownDeferred(
+        _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        guard case .reading(waitsForOwn: true) = phase else { return nil }
+        phase = .reading(waitsForOwn: false)
+        return advance(view, now, &effects)
+    }
+
+    mutating func answered(
+        _ outcome: ReadOutcome, by node: NodeID, _ view: NodeView, _ latency: inout LatencyEstimate,
+        _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        guard let place = replicas.firstIndex(of: node), asked.contains(place), !failed.contains(place) else {
+            return nil
+        }
+        if heard.contains(place) {
+            guard Mutation.countReplicaTwice.isActive else { return nil }
+            repeatedVotes += 1
+            return advance(view, now, &effects)
+        }
+        if place == own, case .reading(waitsForOwn: true) = phase { phase = .reading(waitsForOwn: false) }
+        if firstRound.contains(place), let firstAsk {
+            firstRound.remove(place)
+            latency.record(now.duration(since: firstAsk))
+        }
+        take(outcome, from: place, view)
+        return advance(view, now, &effects)
+    }
+
+    /// An answer to a write-back, or to a repair, of which nothing is made.
+    mutating func wrote(
+        _ outcome: WriteOutcome, by node: NodeID, _ view: NodeView, _ now: MonotonicTime,
+        _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        guard case .writingBack(var back) = phase, let place = replicas.firstIndex(of: node) else { return nil }
+        switch outcome {
+        // Superseded is merged, too: it is said of one dot's fate, not of the object.
+        case .stored, .superseded: back.holders.insert(place)
+        case .failed: back.failed.insert(place)
+        }
+        phase = .writingBack(back)
+        return advance(view, now, &effects)
+    }
+
+    mutating func peerDown(
+        _ node: NodeID, _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        guard let place = replicas.firstIndex(of: node) else { return nil }
+        if waiting.contains(place) {
+            failed.insert(place)
+            unmatched.removeAll { $0.place == place }
+        }
+        if case .writingBack(var back) = phase, back.pending.contains(place) {
+            back.failed.insert(place)
+            phase = .writingBack(back)
+        }
+        return advance(view, now, &effects)
+    }
+
+    /// When it wants to be woken, or to expire.
+    var wakeTime: MonotonicTime { isOpen && othersAreLeft ? min(deadline, nextAsk) : deadline }
+
+    /// The answers take longer than they mostly do: one more replica is asked.
+    mutating func woken(_ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) -> GetOutcome? {
+        guard now >= wakeTime else { return nil }
+        switch phase {
+        case .reading(waitsForOwn: true): return ownDeferred(view, now, &effects)
+        case .reading(waitsForOwn: false):
+            if let place = view.reachable(of: replicas).subtracting(asked).first {
+                effects.append(.observed(.speculativeRead))
+                ask(place, view, now, &effects)
+            } else {
+                othersAreLeft = false
+            }
+        case .writingBack(var back):
+            nextAsk = now.advanced(by: view.patience)
+            let others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
+            if let place = others.first {
+                back.sent.insert(place)
+                phase = .writingBack(back)
+                sendMerged(to: place, &effects)
+            } else {
+                othersAreLeft = false
+            }
+        case .repairing: break
+        }
+        return nil
+    }
+
+    /// The time is up: it shall be forgotten. Nil: its reader has been answered.
+    func expired() -> GetOutcome? {
+        switch phase {
+        case .reading: .failed(ReadFailure(needed: quorum.needed, answered: votes, timedOut: true))
+        case .writingBack(let back):
+            .failed(ReadFailure(needed: back.needed, answered: back.holders.count, timedOut: true))
+        case .repairing: nil
+        }
+    }
+
+    /// The reader has been answered: what remains is to repair, and not for long.
+    mutating func lingers(from now: MonotonicTime) {
+        deadline = min(deadline, now.advanced(by: Self.linger))
+    }
+
+    // MARK: Answers
+
+    private mutating func take(_ outcome: ReadOutcome, from place: Int, _ view: NodeView) {
+        switch outcome {
+        case .absent:
+            heard.insert(place)
+            absent.insert(place)
+        case .hash(let hash): take(hash, from: place)
+        case .object(let body):
+            do throws(MalformedBytes) {
+                try merge(body, from: place, view)
+                heard.insert(place)
+            } catch {
+                failed.insert(place)
+            }
+        case .failed(let failure):
+            if Mutation.ignoreUnreadable.isActive {
+                heard.insert(place)
+                absent.insert(place)
+                return
+            }
+            failed.insert(place)
+            if failure == .unreadable { unreadable.insert(place) }
+        }
+    }
+
+    private mutating func take(_ hash: ContentHash, from place: Int) {
+        if let held = merged {
+            if hash == held.hash || Mutation.hashAsAgreement.isActive {
+                merged!.current.insert(place)
+                heard.insert(place)
+                noteHolder(place, of: nil)
+                return
+            }
+            if held.earlier.contains(hash) {
+                heard.insert(place)
+                return
+            }
+        }
+        if !unmatched.contains(where: { $0.place == place }) { unmatched.append(HashAnswer(place: place, hash: hash)) }
+    }
+
+    private mutating func merge(_ body: ByteBuffer, from place: Int, _ view: NodeView) throws(MalformedBytes) {
+        let hash = view.hashSeed.contentHash(key: key, body: body)
+        if merged?.hash == hash {
+            merged!.current.insert(place)
+            noteHolder(place, of: nil)
+            return
+        }
+        let object = try VersionedObject(decoding: body)
+        noteHolder(place, of: object)
+        var current = ReplicaSet()
+        current.insert(place)
+        guard let held = merged else {
+            merged = Merged(object: object, body: body, hash: hash, current: current)
+            return
+        }
+        let joined = held.object.merged(with: object)
+        if joined == held.object {
+            merged!.earlier.append(hash)
+        } else if joined == object {
+            merged = Merged(
+                object: object, body: body, hash: hash, current: current, earlier: held.earlier + [held.hash])
+        } else {
+            let body = joined.encoded
+            merged = Merged(
+                object: joined, body: body, hash: view.hashSeed.contentHash(key: key, body: body),
+                current: ReplicaSet(), earlier: held.earlier + [held.hash, hash])
+        }
+    }
+
+    /// A late answer, while W copies of what will be answered are waited for, may be one of them.
+    private mutating func noteHolder(_ place: Int, of object: VersionedObject?) {
+        guard case .writingBack(var back) = phase else { return }
+        if let object, object.merged(with: back.object) != object { return }
+        back.holders.insert(place)
+        phase = .writingBack(back)
+    }
+
+    // MARK: Decisions
+
+    private mutating func advance(
+        _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        matchHashes(now, &effects)
+        switch phase {
+        case .reading(let waitsForOwn):
+            if votes >= quorum.needed { return conclude(view, now, &effects) }
+            if quorum.basicQuorum, !quorum.notFoundOK, absent.count > replicas.count / 2, absent == heard {
+                phase = .repairing
+                return .absent(Participation(primaries: absent.count))
+            }
+            let others = view.reachable(of: replicas).subtracting(asked)
+            if votes + waiting.count + others.count < quorum.needed { return giveUp(&effects) }
+            if waitsForOwn { return nil }
+            var expected = votes + waiting.count
+            for place in others where expected < quorum.needed {
+                ask(place, view, now, &effects)
+                expected += 1
+            }
+            return nil
+        case .writingBack:
+            repairStale(&effects)
+            return advanceWriteBack(view, &effects)
+        case .repairing:
+            repairStale(&effects)
+            return nil
+        }
+    }
+
+    /// Hashes that match nothing that is held: the objects themselves are asked for.
+    private mutating func matchHashes(_ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
+        if unmatched.isEmpty { return }
+        if merged != nil {
+            let answers = unmatched
+            unmatched = []
+            for answer in answers { take(answer.hash, from: answer.place) }
+            for answer in unmatched { fetch(from: answer.place, now, &effects) }
+            unmatched = []
+        } else if askedForObject.subtracting(heard).subtracting(failed).isEmpty {
+            fetch(from: unmatched.removeFirst().place, now, &effects)
+        }
+    }
+
+    /// R answers are in. Nil: they must be written back first.
+    private mutating func conclude(
+        _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        let participation = Participation(primaries: heard.count)
+        guard let merged else {
+            phase = .repairing
+            return .absent(participation)
+        }
+        if let needed = quorum.writeBack, merged.current.count < needed, !Mutation.answerBeforeWriteBack.isActive {
+            phase = .writingBack(
+                WriteBack(
+                    object: merged.object, participation: participation, needed: needed, holders: merged.current))
+            nextAsk = max(nextAsk, now.advanced(by: view.patience))
+            othersAreLeft = true
+            repairStale(&effects)
+            return advanceWriteBack(view, &effects)
+        }
+        phase = .repairing
+        repairStale(&effects)
+        // The condition is checked again on this node's record, which must not be behind what was read.
+        if case .condition = reader, let own, !merged.current.contains(own),
+            !self.merged!.repaired.contains(own)
+        {
+            sendMerged(to: own, &effects)
+        }
+        return .found(merged.object, participation)
+    }
+
+    private mutating func advanceWriteBack(
+        _ view: NodeView, _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        guard case .writingBack(var back) = phase else { return nil }
+        if back.holders.count >= back.needed {
+            phase = .repairing
+            return .found(back.object, back.participation)
+        }
+        let others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
+        for place in others where back.holders.count + back.pending.count < back.needed {
+            back.sent.insert(place)
+            sendMerged(to: place, &effects)
+        }
+        if back.holders.count + back.pending.count < back.needed {
+            phase = .repairing
+            return .failed(ReadFailure(needed: back.needed, answered: back.holders.count, timedOut: false))
+        }
+        phase = .writingBack(back)
+        return nil
+    }
+
+    /// R answers cannot be had any more.
+    private mutating func giveUp(_ effects: inout [CoordinatorEffect]) -> GetOutcome {
+        phase = .repairing
+        repairStale(&effects)
+        // So many replicas hold nothing that R of the rest could not be found, and none has failed.
+        if absent.count > replicas.count - quorum.needed, absent == heard, failed.isEmpty {
+            return .absent(Participation(primaries: absent.count))
+        }
+        if !unreadable.isEmpty, unreadable == asked { return .refused(.unreadable) }
+        return .failed(ReadFailure(needed: quorum.needed, answered: votes, timedOut: false))
+    }
+
+    // MARK: Effects
+
+    private mutating func ask(
+        _ place: Int, _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) {
+        asked.insert(place)
+        nextAsk = max(nextAsk, now.advanced(by: view.patience))
+        if firstAsk == nil { firstAsk = now }
+        if firstAsk == now, place != own { firstRound.insert(place) }
+        let want: ReplicaRead.Want
+        if let merged {
+            want = .unless(merged.hash)
+            askedForObject.insert(place)
+        } else if objectsComing.isEmpty {
+            want = .full
+            askedForObject.insert(place)
+        } else {
+            want = .hash
+        }
+        read(place, want, now, &effects)
+    }
+
+    private mutating func fetch(from place: Int, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
+        askedForObject.insert(place)
+        read(place, merged.map { .unless($0.hash) } ?? .full, now, &effects)
+    }
+
+    private func read(
+        _ place: Int, _ want: ReplicaRead.Want, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) {
+        let read = ReplicaRead(operation: id, key: key, copies: copies, want: want)
+        if place == own {
+            effects.append(.localRead(read))
+        } else {
+            let remaining = deadline.duration(since: now)
+            effects.append(.send(.read(read, remaining: remaining), to: replicas[place]))
+        }
+    }
+
+    /// Sends the merged object to those that are known to hold less.
+    private mutating func repairStale(_ effects: inout [CoordinatorEffect]) {
+        guard let merged, !Mutation.skipReadRepair.isActive else { return }
+        let stale = heard.subtracting(merged.current).subtracting(merged.repaired)
+        if stale.isEmpty { return }
+        for place in stale {
+            if case .writingBack(var back) = phase {
+                back.sent.insert(place)
+                phase = .writingBack(back)
+            }
+            sendMerged(to: place, &effects)
+        }
+        effects.append(.observed(.readRepaired(key, replicas: stale.count)))
+    }
+
+    private mutating func sendMerged(to place: Int, _ effects: inout [CoordinatorEffect]) {
+        merged!.repaired.insert(place)
+        let write = ReplicaWrite(operation: id, key: key, copies: copies, body: merged!.body)
+        effects.append(place == own ? .localWrite(write) : .send(.write(write), to: replicas[place]))
+    }
+}

@@ -1,0 +1,180 @@
+// A listing of a bucket's keys, or of a type's buckets, over all partitions, from one replica of each.
+//
+// A few partitions are read at a time, page by page. A page that has come waits until the client has taken
+// the one before it, and its partition is read on only then: the listing holds a few pages, however slow the
+// client and however large the bucket. A replica that fails, goes down or says nothing for a while is
+// replaced by another, which goes on at the same key.
+//
+// Each question has an operation id of its own, so a late page of a replica that was given up is not taken
+// for another's.
+
+import NIOCore
+import TorcModel
+
+struct ListOperation: Sendable {
+    /// Partitions that are read at once, each holding one page at most.
+    static let partitionsAtOnce = 4
+    /// After so long another replica is asked for the same page.
+    static let pagePatience = Duration.seconds(5)
+    /// Bucket names that are remembered, so that each is listed once; past this a name may come twice.
+    static let rememberedNames = 65_536
+
+    /// Asks one replica for a page; the coordinator gives it an id.
+    struct Question: Hashable, Sendable {
+        var partition: PartitionID
+        var replica: NodeID
+        var after: ByteBuffer?
+    }
+
+    enum Outcome: Hashable, Sendable {
+        case failed(PartitionID)
+        case done
+    }
+
+    private struct Slot: Sendable {
+        enum Phase: Sendable {
+            /// To be asked for.
+            case idle
+            case asked(page: OperationID, replica: NodeID)
+            case holds(items: [ByteBuffer], resume: ByteBuffer?)
+        }
+
+        let partition: PartitionID
+        let replicas: [NodeID]
+        var after: ByteBuffer?
+        var tried = ReplicaSet()
+        var phase = Phase.idle
+    }
+
+    let request: RequestID
+    let subject: PageRequest.Subject
+    let deadline: MonotonicTime
+    private let copies: Int
+    private let partitionCount: Int
+    private var nextPartition = 0
+    /// Ascending by partition.
+    private var slots: [Slot] = []
+    private var clientWaits = true
+    private var names: Set<ByteBuffer> = []
+
+    init(
+        request: RequestID, subject: PageRequest.Subject, copies: Int, partitionCount: Int, deadline: MonotonicTime
+    ) {
+        self.request = request
+        self.subject = subject
+        self.copies = copies
+        self.partitionCount = partitionCount
+        self.deadline = deadline
+    }
+
+    /// The partition that a failure now would be blamed on.
+    var currentPartition: PartitionID { slots.first?.partition ?? PartitionID(max(0, nextPartition - 1)) }
+
+    // MARK: Events
+
+    mutating func clientContinues() { clientWaits = true }
+
+    mutating func received(_ outcome: PageOutcome, page: OperationID) {
+        guard let index = slot(of: page) else { return }
+        switch outcome {
+        case .page(var items, let resume):
+            // A page that does not go forward would be asked for without end.
+            if let resume, let after = slots[index].after, !after.lexicographicallyPrecedes(resume) {
+                slots[index].phase = .idle
+                return
+            }
+            if case .buckets = subject {
+                items.removeAll { names.contains($0) }
+                for name in items where names.count < Self.rememberedNames { names.insert(name) }
+            }
+            slots[index].phase = .holds(items: items, resume: resume)
+            slots[index].tried = ReplicaSet()
+        case .failed:
+            slots[index].phase = .idle
+        }
+    }
+
+    /// No answer will come, or none came in time: another replica is asked.
+    mutating func gaveUp(page: OperationID) {
+        guard let index = slot(of: page) else { return }
+        slots[index].phase = .idle
+    }
+
+    /// The pages that were asked of a node, ascending.
+    func pages(askedOf node: NodeID) -> [OperationID] {
+        slots.compactMap { slot in
+            if case .asked(let page, node) = slot.phase { page } else { nil }
+        }
+    }
+
+    /// All pages that are asked for.
+    var openPages: [OperationID] {
+        slots.compactMap { slot in
+            if case .asked(let page, _) = slot.phase { page } else { nil }
+        }
+    }
+
+    // MARK: Decisions
+
+    /// What can be done now: gives the client what it waits for, then names what is to be asked.
+    mutating func advance(
+        _ view: NodeView, _ lists: inout PreferenceLists, _ numbers: inout OperationNumbers,
+        _ questions: inout [(OperationID, Question)], _ effects: inout [CoordinatorEffect]
+    ) -> Outcome? {
+        deliver(&effects)
+        while slots.count < Self.partitionsAtOnce, nextPartition < partitionCount {
+            let partition = PartitionID(nextPartition)
+            slots.append(Slot(partition: partition, replicas: lists.replicas(of: partition, copies: copies)))
+            nextPartition += 1
+        }
+        for index in slots.indices {
+            guard case .idle = slots[index].phase else { continue }
+            guard let place = nextReplica(for: slots[index], view) else { return .failed(slots[index].partition) }
+            let page = numbers.next()
+            let replica = slots[index].replicas[place]
+            slots[index].tried.insert(place)
+            slots[index].phase = .asked(page: page, replica: replica)
+            questions.append(
+                (page, Question(partition: slots[index].partition, replica: replica, after: slots[index].after)))
+        }
+        return slots.isEmpty && clientWaits ? .done : nil
+    }
+
+    /// Pages without items are passed over; of the others the earliest partition's goes out.
+    private mutating func deliver(_ effects: inout [CoordinatorEffect]) {
+        var index = 0
+        while index < slots.count {
+            guard case .holds(let items, let resume) = slots[index].phase, items.isEmpty || clientWaits else {
+                index += 1
+                continue
+            }
+            if !items.isEmpty {
+                effects.append(.listed(request, .items(items)))
+                clientWaits = false
+            }
+            if let resume {
+                slots[index].after = resume
+                slots[index].phase = .idle
+                index += 1
+            } else {
+                slots.remove(at: index)
+            }
+        }
+    }
+
+    /// For keys this node's own copy, where it has one: it costs no network. For buckets in ring order: the
+    /// first owner alone holds those with a single copy.
+    private func nextReplica(for slot: Slot, _ view: NodeView) -> Int? {
+        let candidates = view.reachable(of: slot.replicas).subtracting(slot.tried)
+        if case .keys = subject, let own = slot.replicas.firstIndex(of: view.node), candidates.contains(own) {
+            return own
+        }
+        return candidates.first
+    }
+
+    private func slot(of page: OperationID) -> Int? {
+        slots.firstIndex { slot in
+            if case .asked(page, _) = slot.phase { true } else { false }
+        }
+    }
+}

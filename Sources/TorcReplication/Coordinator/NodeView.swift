@@ -1,0 +1,48 @@
+// What every operation must know of the node that coordinates it.
+
+import TorcModel
+
+/// Who this node is and whom it can reach.
+struct NodeView: Sendable {
+    let node: NodeID
+    let incarnation: Incarnation
+    let hashSeed: HashSeed
+    let limits: LaneLimits
+    /// The peers to which a link stands. Asked for membership only, never walked.
+    var linked: Set<NodeID> = []
+    /// How long an answer may take before one more replica is asked.
+    var patience: Duration
+
+    func reaches(_ other: NodeID) -> Bool { other == node || linked.contains(other) }
+
+    /// The places of those that can be reached.
+    func reachable(of replicas: [NodeID]) -> ReplicaSet {
+        var set = ReplicaSet()
+        for place in replicas.indices where reaches(replicas[place]) { set.insert(place) }
+        return set
+    }
+}
+
+/// Preference lists of one ring, made once for each number of copies that is asked for.
+struct PreferenceLists: Sendable {
+    private(set) var ring: Ring
+    private var byCopies: [[[NodeID]]] = []
+
+    init(ring: Ring) { self.ring = ring }
+
+    /// The replicas of a partition: `copies` nodes, or all members where there are fewer.
+    mutating func replicas(of partition: PartitionID, copies: Int) -> [NodeID] {
+        precondition((1...BucketProperties.maximumCopies).contains(copies), "\(copies) copies")
+        if byCopies.isEmpty { byCopies = Array(repeating: [], count: BucketProperties.maximumCopies + 1) }
+        if byCopies[copies].isEmpty {
+            byCopies[copies] = (0..<ring.size.partitions).map {
+                ring.preferenceList(of: PartitionID($0), count: copies)
+            }
+        }
+        return byCopies[copies][partition.index]
+    }
+
+    mutating func replicas(of key: ObjectKey, copies: Int) -> [NodeID] {
+        replicas(of: ring.size.partition(of: key.position), copies: copies)
+    }
+}

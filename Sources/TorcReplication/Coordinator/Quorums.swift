@@ -1,0 +1,96 @@
+// From words and overrides to numbers. A request may override each quorum of its bucket; what it does not
+// name, the bucket says. Numbers are judged against the bucket's n; words are taken over the replicas that
+// the ring gives, which are fewer than n while the cluster has fewer members.
+//
+//   read    R = max(r, pr)                       answers that are needed
+//           W = max(w, dw, pw, node_confirms)    of the bucket: copies of what is answered, when R + W > n
+//   write   max(w, dw, pw, node_confirms)        synced copies on distinct nodes
+//
+// Every acknowledgement here is of a synced copy on a distinct primary, so dw, pw and node_confirms ask for
+// nothing else than w does; the largest counts. A quorum of 0 counts as 1.
+
+import TorcModel
+
+extension Refusal: Error {}
+
+/// What a read needs.
+struct ReadQuorum: Hashable, Sendable {
+    /// Answers, and of how many replicas.
+    var needed: Int
+    /// Primaries that must be reachable before anything is asked.
+    var primaries: Int
+    var notFoundOK: Bool
+    var basicQuorum: Bool
+    /// Copies that must hold what is answered before it is; nil: none, the quorums do not overlap.
+    var writeBack: Int?
+}
+
+/// Resolves quorums for one bucket and so many replicas.
+struct Quorums {
+    let options: QuorumOptions
+    let properties: BucketProperties
+    let replicaCount: Int
+
+    init(options: QuorumOptions, properties: BucketProperties, replicaCount: Int) throws(Refusal) {
+        self.options = options
+        self.properties = properties
+        self.replicaCount = replicaCount
+        if let n = options.n, n != properties.n {
+            throw .invalidQuorum(name: "n_val", asked: Int(n), n: Int(properties.n))
+        }
+    }
+
+    func read() throws(Refusal) -> ReadQuorum {
+        try read(r: options.r ?? properties.r)
+    }
+
+    /// The read before a delete that came without context.
+    func readBeforeDelete() throws(Refusal) -> ReadQuorum {
+        var quorum = try read(r: options.r ?? options.rw ?? properties.rw)
+        quorum.writeBack = nil
+        return quorum
+    }
+
+    /// The read before a conditional write: a majority at the least. Nothing of it is answered, so nothing
+    /// need be written back.
+    func readBeforeCondition() throws(Refusal) -> ReadQuorum {
+        var quorum = try read(r: options.r ?? properties.r)
+        quorum.needed = max(quorum.needed, replicaCount / 2 + 1)
+        quorum.notFoundOK = true
+        quorum.writeBack = nil
+        return quorum
+    }
+
+    func write() throws(Refusal) -> Int { try write(w: options.w ?? properties.w, options) }
+
+    func delete() throws(Refusal) -> Int { try write(w: options.w ?? options.rw ?? properties.rw, options) }
+
+    private func read(r: Quorum) throws(Refusal) -> ReadQuorum {
+        let r = try count("r", r)
+        let pr = try count("pr", options.pr ?? properties.pr)
+        let needed = max(r, pr, 1)
+        let written = try write(w: properties.w, QuorumOptions())
+        return ReadQuorum(
+            needed: needed, primaries: pr, notFoundOK: options.notFoundOK ?? properties.notFoundOK,
+            basicQuorum: options.basicQuorum ?? properties.basicQuorum,
+            writeBack: needed + written > replicaCount ? min(written, replicaCount) : nil)
+    }
+
+    private func write(w: Quorum, _ options: QuorumOptions) throws(Refusal) -> Int {
+        let w = try count("w", w)
+        let dw = try count("dw", options.dw ?? properties.dw)
+        let pw = try count("pw", options.pw ?? properties.pw)
+        let confirms = try count("node_confirms", .count(options.nodeConfirms ?? properties.nodeConfirms))
+        return max(w, dw, pw, confirms, 1)
+    }
+
+    private func count(_ name: String, _ quorum: Quorum) throws(Refusal) -> Int {
+        if case .count(let asked) = quorum {
+            guard asked <= properties.n else {
+                throw .invalidQuorum(name: name, asked: Int(asked), n: Int(properties.n))
+            }
+            return Int(asked)
+        }
+        return quorum.count(of: replicaCount)
+    }
+}
