@@ -1,0 +1,283 @@
+// The control machine of a node. In this slice it keeps the properties of buckets and types.
+//
+//   set ─► stored durably here ─► lanes told, every member sent it ─► durable at a majority: answered
+//
+// A change that a majority holds meets every later change at some node, but nothing here needs that: entries
+// merge in any order to one table (`PropertiesTable`). The majority is what the client is told, so that a
+// change that was answered outlives any minority of the disks.
+//
+// Nodes that were away are brought up by digests: on a new link, and now and then, each tells its peers what
+// its table hashes to; who hears another hash than its own sends all it holds. Both sides do, so each gets
+// what it lacks. Only what is durable here is told, hashed or acknowledged.
+
+import NIOCore
+import OrderedCollections
+package import TorcModel
+
+package struct Control: Sendable {
+    /// Scopes with properties of their own; setting one more is refused.
+    package static let maximumScopes = 4_096
+    /// Two nodes may set the last ones at once, so somewhat more are merged; past this the rest is dropped.
+    static let maximumMergedScopes = 2 * maximumScopes
+    /// Entries in one message: at most half a megabyte of names.
+    static let entriesInMessage = 64
+    /// Between two digests.
+    static let digestInterval = Duration.seconds(10)
+    /// Changes that wait for a majority; one more is not begun, and answered `indeterminate` with no copies.
+    static let openChanges = 256
+
+    /// A client's change on its way to a majority.
+    private struct Change: Sendable {
+        var request: RequestID
+        var entry: PropertiesEntry
+        var deadline: MonotonicTime
+        var holders: Set<NodeID> = []
+    }
+
+    /// A write of `meta` under way, and what follows it.
+    private struct Store: Sendable {
+        var entries: [PropertiesEntry]
+        var change: OperationID?
+        var acknowledge: [(NodeID, OperationID)] = []
+    }
+
+    private let node: NodeID
+    private var ring: Ring
+    /// Durable here.
+    package private(set) var table: PropertiesTable
+    /// The table as it will be when what is being stored is stored: what changes build on.
+    private var accepted: PropertiesTable
+    private var digest: ContentHash
+    private var linked: [NodeID] = []
+
+    private var stores: OrderedDictionary<UInt64, Store> = [:]
+    private var changes: OrderedDictionary<OperationID, Change> = [:]
+    private var lastStore: UInt64 = 0
+    private var lastOperation: UInt64 = 0
+    private var nextDigest: MonotonicTime?
+
+    /// `table`: what `meta` holds.
+    package init(node: NodeID, ring: Ring, table: PropertiesTable) {
+        self.node = node
+        self.ring = ring
+        self.table = table
+        accepted = table
+        digest = table.digest
+    }
+
+    package var nextDeadline: MonotonicTime? {
+        let deadlines = changes.values.map(\.deadline) + [nextDigest].compactMap { $0 }
+        return deadlines.min()
+    }
+
+    // MARK: Events
+
+    package mutating func handle(_ event: ControlEvent, now: Now, effects: inout [ControlEffect]) {
+        if nextDigest == nil { nextDigest = now.monotonic.advanced(by: Self.digestInterval) }
+        switch event {
+        case .setProperties(let request, let scope, let change, let holdsData, let deadline):
+            set(request, scope.canonical, change, holdsData, deadline, now, &effects)
+        case .resetProperties(let request, let scope, let holdsData, let deadline):
+            reset(request, scope.canonical, holdsData, deadline, now, &effects)
+        case .peer(let node, let message): receive(message, from: node, &effects)
+        case .peerUp(let node): peerUp(node, &effects)
+        case .peerDown(let node): linked.removeAll { $0 == node }
+        case .ringChanged(let ring): self.ring = ring
+        case .propertiesStored(let number): stored(number, &effects)
+        case .tick: tick(now, &effects)
+        }
+    }
+
+    private mutating func set(
+        _ request: RequestID, _ scope: PropertiesScope, _ change: PropertiesChange, _ holdsData: Bool,
+        _ deadline: MonotonicTime, _ now: Now, _ effects: inout [ControlEffect]
+    ) {
+        let present = accepted[scope]
+        let next = present.changed(by: change)
+        let entry = VersionedProperties(properties: next, stamp: stamp(above: scope, now), setBy: node)
+        if let refusal = refusal(of: next, replacing: present, scope, holdsData) {
+            return effects.append(.answer(request, .refused(refusal)))
+        }
+        store(request, PropertiesEntry(scope: scope, versioned: entry), deadline, &effects)
+    }
+
+    private mutating func reset(
+        _ request: RequestID, _ scope: PropertiesScope, _ holdsData: Bool, _ deadline: MonotonicTime, _ now: Now,
+        _ effects: inout [ControlEffect]
+    ) {
+        let present = accepted[scope]
+        var next = accepted.inherited(by: scope)
+        if present.conflictMode == .lww { next.conflictMode = .lww }
+        let entry = VersionedProperties(
+            properties: next, inherits: true, stamp: stamp(above: scope, now), setBy: node)
+        if let refusal = refusal(of: next, replacing: present, scope, holdsData) {
+            return effects.append(.answer(request, .refused(refusal)))
+        }
+        store(request, PropertiesEntry(scope: scope, versioned: entry), deadline, &effects)
+    }
+
+    private mutating func receive(_ message: PeerMessage, from peer: NodeID, _ effects: inout [ControlEffect]) {
+        switch message {
+        case .properties(let operation, let entries):
+            var news: [PropertiesEntry] = []
+            for entry in entries where accepts(entry) && accepted.merge(entry) {
+                // As merged: `lww` may have been added to it.
+                news.append(
+                    PropertiesEntry(scope: entry.scope.canonical, versioned: accepted.versioned(entry.scope)!))
+            }
+            if !news.isEmpty {
+                begin(Store(entries: news, acknowledge: [(peer, operation)]), &effects)
+            } else if let last = stores.keys.last {
+                // What it repeats may be on its way to the disk only.
+                stores[last]!.acknowledge.append((peer, operation))
+            } else {
+                effects.append(.send(.propertiesStored(operation), to: peer))
+            }
+        case .propertiesStored(let operation): confirmed(operation, by: peer, &effects)
+        case .propertiesDigest(let theirs):
+            if theirs != digest { sendAll(to: peer, &effects) }
+        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult: break
+        }
+    }
+
+    private mutating func peerUp(_ peer: NodeID, _ effects: inout [ControlEffect]) {
+        if !linked.contains(peer) {
+            linked.append(peer)
+            linked.sort()
+        }
+        effects.append(.send(.propertiesDigest(digest), to: peer))
+        for (operation, change) in changes
+        where change.holders.contains(node) && !change.holders.contains(peer) && ring.members.contains(peer) {
+            effects.append(.send(.properties(operation, [change.entry]), to: peer))
+        }
+    }
+
+    /// Synced here: now it may be told.
+    private mutating func stored(_ number: UInt64, _ effects: inout [ControlEffect]) {
+        guard let store = stores.removeValue(forKey: number) else { return }
+        let news = store.entries.filter { table.merge($0) }
+        if !news.isEmpty {
+            digest = table.digest
+            effects.append(.propertiesChanged(news))
+        }
+        for (peer, operation) in store.acknowledge { effects.append(.send(.propertiesStored(operation), to: peer)) }
+        guard let operation = store.change, let entry = changes[operation]?.entry else { return }
+        for peer in linked where ring.members.contains(peer) {
+            effects.append(.send(.properties(operation, [entry]), to: peer))
+        }
+        confirmed(operation, by: node, &effects)
+    }
+
+    private mutating func confirmed(
+        _ operation: OperationID, by holder: NodeID, _ effects: inout [ControlEffect]
+    ) {
+        guard ring.members.contains(holder), changes[operation]?.holders.insert(holder).inserted == true,
+            let change = changes[operation], change.holders.count >= majority
+        else { return }
+        changes[operation] = nil
+        effects.append(.answer(change.request, .stored))
+    }
+
+    private mutating func tick(_ now: Now, _ effects: inout [ControlEffect]) {
+        for (operation, change) in changes where change.deadline <= now.monotonic {
+            changes[operation] = nil
+            effects.append(
+                .answer(change.request, .indeterminate(copies: change.holders.count, needed: majority)))
+        }
+        guard let due = nextDigest, due <= now.monotonic else { return }
+        nextDigest = now.monotonic.advanced(by: Self.digestInterval)
+        for peer in linked { effects.append(.send(.propertiesDigest(digest), to: peer)) }
+    }
+
+    // MARK: Decisions
+
+    private var majority: Int { ring.members.count / 2 + 1 }
+
+    private func refusal(
+        of next: BucketProperties, replacing present: BucketProperties, _ scope: PropertiesScope, _ holdsData: Bool
+    ) -> PropertiesRefusal? {
+        let limit = min(BucketProperties.maximumCopies, ring.members.count)
+        if next.n != present.n {
+            if holdsData { return .copiesFixed }
+            guard (1...limit).contains(Int(next.n)) else { return .invalidCopies(asked: Int(next.n), limit: limit) }
+        }
+        if present.conflictMode == .lww, next.conflictMode == .siblings { return .conflictModeFixed }
+        if let refusal = next.refusal { return refusal }
+        if accepted.versioned(scope) == nil, accepted.count >= Self.maximumScopes {
+            return .tooManyScopes(limit: Self.maximumScopes)
+        }
+        return nil
+    }
+
+    private func accepts(_ entry: PropertiesEntry) -> Bool {
+        entry.versioned.properties.refusal == nil
+            && (accepted.versioned(entry.scope) != nil || accepted.count < Self.maximumMergedScopes)
+    }
+
+    /// Above what is set now, whatever the clock says: an operator's change is never lost to a clock.
+    private func stamp(above scope: PropertiesScope, _ now: Now) -> HybridTimestamp {
+        let floor = accepted.versioned(scope)?.stamp ?? .zero
+        return HybridTimestamp.mint(wall: now.wall, above: floor)
+            ?? HybridTimestamp(rawValue: floor.rawValue == .max ? .max : floor.rawValue + 1)
+    }
+
+    // MARK: Effects
+
+    private mutating func store(
+        _ request: RequestID, _ entry: PropertiesEntry, _ deadline: MonotonicTime, _ effects: inout [ControlEffect]
+    ) {
+        guard changes.count < Self.openChanges else {
+            return effects.append(.answer(request, .indeterminate(copies: 0, needed: majority)))
+        }
+        accepted.merge(entry)
+        let operation = nextOperation()
+        changes[operation] = Change(request: request, entry: entry, deadline: deadline)
+        begin(Store(entries: [entry], change: operation), &effects)
+    }
+
+    private mutating func begin(_ store: Store, _ effects: inout [ControlEffect]) {
+        lastStore += 1
+        stores[lastStore] = store
+        effects.append(.storeProperties(lastStore, store.entries))
+    }
+
+    private mutating func sendAll(to peer: NodeID, _ effects: inout [ControlEffect]) {
+        let entries = table.sorted
+        for start in stride(from: 0, to: entries.count, by: Self.entriesInMessage) {
+            let chunk = Array(entries[start..<min(start + Self.entriesInMessage, entries.count)])
+            effects.append(.send(.properties(nextOperation(), chunk), to: peer))
+        }
+    }
+
+    private mutating func nextOperation() -> OperationID {
+        lastOperation += 1
+        return OperationID(lane: 0, number: lastOperation)
+    }
+}
+
+extension PropertiesTable {
+    /// Equal tables have equal digests.
+    var digest: ContentHash {
+        var bytes = ByteBuffer()
+        for entry in sorted { entry.encode(into: &bytes) }
+        return ContentHash(rawValue: xxh3(bytes, seed: 0))
+    }
+}
+
+extension BucketProperties {
+    package func changed(by change: PropertiesChange) -> BucketProperties {
+        var next = self
+        next.n = change.n ?? n
+        next.conflictMode = change.conflictMode ?? conflictMode
+        next.r = change.r ?? r
+        next.w = change.w ?? w
+        next.pr = change.pr ?? pr
+        next.pw = change.pw ?? pw
+        next.dw = change.dw ?? dw
+        next.rw = change.rw ?? rw
+        next.nodeConfirms = change.nodeConfirms ?? nodeConfirms
+        next.notFoundOK = change.notFoundOK ?? notFoundOK
+        next.basicQuorum = change.basicQuorum ?? basicQuorum
+        return next
+    }
+}

@@ -1,0 +1,150 @@
+// One lane: the replicas and the coordinator that one event loop of a node runs, as one machine. It carries
+// what the one asks of the other, until neither asks anything more, and hands the rest to the shell.
+//
+//   client, peers ─► Coordinator ──reads, writes, mints──► Vnodes ─► store
+//                        ▲  └──────── messages ─────────► peers      │
+//                        └───────── replies ◄────────────────────────┘
+//   peers ──reads, writes──► Vnodes      peers ──pages──► PageServer ─► store
+//
+// Everything is decided here in the order of the events; nothing depends on the order of a hash table.
+
+package import TorcModel
+
+package struct Lane: Sendable {
+    private let configuration: LaneConfiguration
+    private var coordinator: Coordinator
+    private var vnodes: Vnodes
+    private var pageServer: PageServer
+    /// Empty between events; kept for their storage.
+    private var fromCoordinator: [CoordinatorEffect] = []
+    private var fromVnodes: [VnodeEffect] = []
+
+    /// `leaves`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
+    package init(
+        configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable, leaves: LeafTable,
+        generator: SeededGenerator
+    ) {
+        self.configuration = configuration
+        coordinator = Coordinator(configuration: configuration, ring: ring, properties: properties)
+        vnodes = Vnodes(configuration: configuration, leaves: leaves, generator: generator)
+        vnodes.ringChanged(ring)
+        pageServer = PageServer(configuration: configuration, ring: ring)
+    }
+
+    /// When `.tick` is due; asked after `.turnEnded`.
+    package var nextDeadline: MonotonicTime? { coordinator.nextDeadline }
+
+    /// The leaves as the writes up to now make them.
+    package var leaves: LeafTable { vnodes.leaves }
+
+    /// Nothing is open, parked, unwritten or unsynced: after `.drain`, it may stop.
+    package var isIdle: Bool { coordinator.isIdle && vnodes.isIdle && pageServer.isIdle }
+
+    /// Requests that are not answered.
+    package var openCount: Int { coordinator.openCount + coordinator.listingCount }
+
+    package mutating func handle(_ event: LaneEvent, now: Now, effects: inout [LaneEffect]) {
+        switch event {
+        case .client(let request, let body, let deadline):
+            coordinator.client(request, body, deadline: deadline, now, &fromCoordinator)
+        case .list(let request, let list, let deadline):
+            coordinator.list(request, list, deadline: deadline, now, &fromCoordinator)
+        case .listContinue(let request): coordinator.listContinue(request, now, &fromCoordinator)
+        case .cancel(let request): coordinator.cancel(request)
+        case .peer(let node, let message): receive(message, from: node, now, &effects)
+        case .peerUp(let node): coordinator.peerUp(node, now, &fromCoordinator)
+        case .peerDown(let node): coordinator.peerDown(node, now, &fromCoordinator)
+        case .recordReadDeferred(let token): vnodes.recordReadDeferred(token, effects: &fromVnodes)
+        case .recordRead(let token, let result):
+            vnodes.recordRead(token, result, now: now, effects: &fromVnodes)
+        case .scanned(let token, let entries, let finished):
+            pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
+        case .turnEnded:
+            coordinator.turnEnded()
+            vnodes.turnEnded(effects: &fromVnodes)
+        case .committed(let batch): vnodes.committed(batch, effects: &fromVnodes)
+        case .synced(let batch):
+            vnodes.synced(through: batch, effects: &fromVnodes)
+            pageServer.synced(through: batch, &effects)
+        case .ringChanged(let ring):
+            coordinator.ringChanged(ring)
+            vnodes.ringChanged(ring)
+            pageServer.ringChanged(ring)
+        case .propertiesChanged(let entries): coordinator.propertiesChanged(entries)
+        case .tick: coordinator.tick(now, &fromCoordinator)
+        case .drain: coordinator.drain()
+        }
+        settle(now, &effects)
+    }
+
+    private mutating func receive(
+        _ message: PeerMessage, from node: NodeID, _ now: Now, _ effects: inout [LaneEffect]
+    ) {
+        switch message {
+        case .write(let write):
+            vnodes.submit(.write(write), replyTo: .peer(node, write.operation), now: now, effects: &fromVnodes)
+        case .read(let read, _):
+            vnodes.submit(.read(read), replyTo: .peer(node, read.operation), now: now, effects: &fromVnodes)
+        case .page(let page): pageServer.requested(page, by: node, &effects)
+        case .wrote, .readResult, .forward, .forwarded, .pageResult:
+            coordinator.received(message, from: node, now, &fromCoordinator)
+        // The control loop's.
+        case .properties, .propertiesStored, .propertiesDigest: break
+        }
+    }
+
+    /// Carries effects between the two until none is left.
+    private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
+        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty {
+            var asked: [CoordinatorEffect] = []
+            swap(&asked, &fromCoordinator)
+            for effect in asked { carryOut(effect, now, &effects) }
+            if fromCoordinator.isEmpty {
+                asked.removeAll(keepingCapacity: true)
+                swap(&asked, &fromCoordinator)
+            }
+            var answered: [VnodeEffect] = []
+            swap(&answered, &fromVnodes)
+            for effect in answered { carryOut(effect, now, &effects) }
+            if fromVnodes.isEmpty {
+                answered.removeAll(keepingCapacity: true)
+                swap(&answered, &fromVnodes)
+            }
+        }
+    }
+
+    private mutating func carryOut(_ effect: CoordinatorEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .localRead(let read):
+            vnodes.submit(.read(read), replyTo: .coordinator(read.operation), now: now, effects: &fromVnodes)
+        case .localWrite(let write):
+            vnodes.submit(.write(write), replyTo: .coordinator(write.operation), now: now, effects: &fromVnodes)
+        case .mint(let mint):
+            vnodes.submit(.mint(mint), replyTo: .coordinator(mint.operation), now: now, effects: &fromVnodes)
+        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .answer(let request, let answer): effects.append(.answer(request, answer))
+        case .listed(let request, let piece): effects.append(.listed(request, piece))
+        case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+
+    private mutating func carryOut(_ effect: VnodeEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .read(let token, let partition, let key): effects.append(.read(token, partition, key))
+        case .write(let write): effects.append(.write(write))
+        case .commit(let batch):
+            pageServer.commits(batch)
+            effects.append(.commit(batch))
+        case .reply(let reply, .coordinator(let operation)):
+            coordinator.replied(operation, reply, now, &fromCoordinator)
+        case .reply(let reply, .peer(let node, let operation)):
+            switch reply {
+            case .read(let outcome): effects.append(.send(.readResult(operation, outcome), to: node))
+            case .wrote(let outcome): effects.append(.send(.wrote(operation, outcome), to: node))
+            // Of mints, which are never a peer's, and of waiting, which a peer's own patience answers for.
+            case .deferred, .minted, .mintSynced, .refused: break
+            }
+        case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+}
