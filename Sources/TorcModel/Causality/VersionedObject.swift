@@ -42,7 +42,7 @@ package struct VersionedObject: Hashable, Sendable {
     package var isTombstone: Bool { !clock.isEmpty && siblings.allSatisfy(\.isTombstone) }
 
     /// The largest stamp among the versions that stand.
-    package var latestTimestamp: HybridTimestamp { siblings.map(\.timestamp).max() ?? .zero }
+    package var latestTimestamp: HybridTimestamp { siblings.lazy.map(\.timestamp).max() ?? .zero }
 
     /// The bytes of values and metadata that stand.
     package var contentBytes: Int { siblings.reduce(0) { $0 + $1.metadata.readableBytes + $1.value.readableBytes } }

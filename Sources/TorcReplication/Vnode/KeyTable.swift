@@ -41,6 +41,7 @@ struct KeyTable {
 
     private static func current(_ slot: inout Int) -> Int { slot }
 
+    func slot(of key: ObjectKey) -> Int? { slots[key] }
     func contains(slot: Int) -> Bool { slot < entries.count && entries[slot] != nil }
 
     subscript(slot: Int) -> Entry {

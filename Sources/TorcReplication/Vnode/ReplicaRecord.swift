@@ -52,7 +52,7 @@ struct ReplicaRecord {
     }
 
     /// The object's canonical bytes; nil when there is no record.
-    private mutating func canonicalBody() -> ByteBuffer? {
+    mutating func canonicalBody() -> ByteBuffer? {
         if let body { return body }
         guard let object else { return nil }
         let encoded = object.encoded
@@ -68,6 +68,7 @@ struct ReplicaRecord {
         return computed
     }
 
+    /// Replaces the object; `body` is its encoding, if that is at hand.
     private mutating func change(
         to next: VersionedObject, body nextBody: ByteBuffer?, header nextHeader: LocalHeader, key: ObjectKey,
         seed: HashSeed
@@ -80,6 +81,16 @@ struct ReplicaRecord {
         body = nextBody
         hash = nil
         isChanged = true
+    }
+
+    /// Takes on what an operation made of it, if that is anything new.
+    mutating func adopt(
+        _ next: VersionedObject, body nextBody: ByteBuffer?, header nextHeader: LocalHeader, key: ObjectKey,
+        seed: HashSeed
+    ) {
+        let isSame = next == object
+        guard !isSame || nextHeader != header else { return }
+        change(to: next, body: isSame ? body : nextBody, header: nextHeader, key: key, seed: seed)
     }
 
     // MARK: Operations
@@ -117,9 +128,7 @@ struct ReplicaRecord {
         var next = header ?? LocalHeader(copies: write.copies)
         next.copies = write.copies
         let retired = next.retireActor(seenIn: merged.clock, VersionVector())
-        if merged != current || next != header {
-            change(to: merged, body: merged == incoming ? write.body : nil, header: next, key: write.key, seed: seed)
-        }
+        adopt(merged, body: merged == incoming ? write.body : nil, header: next, key: write.key, seed: seed)
         return (Self.fate(of: write.dot, in: merged), retired)
     }
 
@@ -177,144 +186,5 @@ extension LocalHeader {
         else { return nil }
         self.minting = nil
         return minting.actor
-    }
-}
-
-// MARK: - Minting
-
-/// What is common to all mints of a lane.
-struct MintingPolicy {
-    let node: NodeID
-    let incarnation: Incarnation
-    let limits: LaneLimits
-    let seed: HashSeed
-}
-
-enum MintOutcome {
-    case minted(MintedWrite)
-    /// `bySize`: for the request's own size, or the sum with what stands. Any other refusal says what the
-    /// record holds, and so waits for its sync.
-    case refused(Refusal, bySize: Bool)
-}
-
-extension ReplicaRecord {
-    /// Coordinates a write: checks it against the record, gives it a dot and a stamp, and joins it in.
-    mutating func mint(
-        _ request: MintRequest, policy: MintingPolicy, wall: WallTime, using generator: inout SeededGenerator
-    ) -> (outcome: MintOutcome, retired: Actor?) {
-        if case .put(let metadata, let value, _, _) = request.change {
-            let bytes = metadata.readableBytes + value.readableBytes
-            guard bytes <= policy.limits.objectBytes else {
-                return (.refused(.objectTooLarge(bytes: bytes, limit: policy.limits.objectBytes), bySize: true), nil)
-            }
-        }
-        let current: VersionedObject?
-        do { current = try decoded() } catch { return (.refused(.unreadable, bySize: false), nil) }
-        let context = request.context?.clock ?? VersionVector()
-        var next = current ?? VersionedObject(mode: request.mode)
-        var nextHeader = header ?? LocalHeader(copies: request.copies)
-        nextHeader.copies = request.copies
-        // The bucket became lww since the record was written. (It never goes back: an lww record stays one.)
-        if request.mode == .lww, next.mode == .siblings { next.merge(VersionedObject(mode: .lww)) }
-
-        if case .put(_, _, _, let writeID?) = request.change, !Mutation.ignoreWriteID.isActive,
-            let attempt = next.siblings.first(where: { $0.writeID == writeID && request.above < $0.timestamp })
-        {
-            // A retry: its first attempt stands. The lowest dot is the one that clients are shown.
-            return (.minted(adopt(next, nextHeader, dot: attempt.dot, key: request.key, policy)), nil)
-        }
-        if let refusal = request.condition?.refusal(of: current, at: wall) {
-            return (.refused(refusal, bySize: false), nil)
-        }
-
-        let retired = nextHeader.retireActor(seenIn: next.clock, context)
-        if case .delete = request.change, next.mode == .siblings {
-            next.delete(context: context)
-            // Nothing is here and nothing was seen: a record of that would be no record.
-            guard !next.clock.isEmpty else { return (.refused(.notFound, bySize: false), nil) }
-            return (.minted(adopt(next, nextHeader, dot: nil, key: request.key, policy)), retired)
-        }
-
-        let floor = max(next.latestTimestamp, request.context?.latestTimestamp ?? .zero, request.above)
-        guard let stamp = Self.stamp(above: floor, mode: next.mode, wall: wall) else {
-            return (.refused(.clockTooFarBehind, bySize: false), nil)
-        }
-        let dot = nextHeader.mintDot(clock: next.clock, context: context, policy: policy, using: &generator)
-        var version = Sibling(dot: dot, timestamp: stamp)
-        switch request.change {
-        case .delete:
-            version.isTombstone = true
-        case .put(let metadata, let value, let expiry, let writeID):
-            version.metadata = metadata
-            version.value = value
-            version.expiry = expiry
-            version.writeID = writeID
-        }
-        next.put(version, context: context, mode: request.mode)
-        if let refusal = policy.limits.refusal(of: next) { return (.refused(refusal, bySize: true), nil) }
-        return (.minted(adopt(next, nextHeader, dot: dot, key: request.key, policy)), retired)
-    }
-
-    private mutating func adopt(
-        _ next: VersionedObject, _ nextHeader: LocalHeader, dot: Dot?, key: ObjectKey, _ policy: MintingPolicy
-    ) -> MintedWrite {
-        if next != object || nextHeader != header {
-            change(to: next, body: next == object ? body : nil, header: nextHeader, key: key, seed: policy.seed)
-        }
-        return MintedWrite(object: next, body: canonicalBody()!, dot: dot)
-    }
-
-    /// In `siblings` mode a stamp decides nothing, so a clock that is far behind is no reason to refuse; it still
-    /// never falls behind what it replaces, should the bucket become `lww`.
-    private static func stamp(above floor: HybridTimestamp, mode: ConflictMode, wall: WallTime) -> HybridTimestamp? {
-        if Mutation.stampFromClockAlone.isActive { return HybridTimestamp(rawValue: wall.microseconds) }
-        if let stamp = HybridTimestamp.mint(wall: wall, above: floor) { return stamp }
-        guard mode == .siblings else { return nil }
-        return HybridTimestamp(rawValue: floor.rawValue == .max ? .max : floor.rawValue + 1)
-    }
-}
-
-extension LocalHeader {
-    /// The next dot of this replica for the key: of the actor that it minted with before, if that was in this
-    /// incarnation, otherwise of one that nobody has ever used.
-    fileprivate mutating func mintDot(
-        clock: VersionVector, context: VersionVector, policy: MintingPolicy, using generator: inout SeededGenerator
-    ) -> Dot {
-        if let last = minting, last.counter < .max,
-            last.incarnation == policy.incarnation || Mutation.reuseActorAfterRestart.isActive
-        {
-            let counter = last.counter + 1
-            minting = MintingActor(actor: last.actor, incarnation: policy.incarnation, counter: counter)
-            return Dot(actor: last.actor, counter: counter)
-        }
-        var actor: Actor
-        repeat { actor = Actor(node: policy.node, using: &generator) } while clock[actor] > 0 || context[actor] > 0
-        minting = MintingActor(actor: actor, incarnation: policy.incarnation, counter: 1)
-        return Dot(actor: actor, counter: 1)
-    }
-}
-
-extension WriteCondition {
-    /// Nil when the record meets the condition. A version that has expired does not stand any more.
-    fileprivate func refusal(of object: VersionedObject?, at wall: WallTime) -> Refusal? {
-        switch self {
-        case .ifNoneMatch:
-            let stands = object?.siblings.contains { !$0.isTombstone && $0.expiry.map { wall < $0 } ?? true } ?? false
-            return stands ? .matchFound : nil
-        case .ifNotModified(let clock):
-            guard let object else { return .notFound }
-            return object.clock == clock ? nil : .modified
-        }
-    }
-}
-
-extension LaneLimits {
-    /// Why an object may not stand as a coordinated write would leave it.
-    fileprivate func refusal(of object: VersionedObject) -> Refusal? {
-        if object.siblings.count > siblings {
-            return .tooManySiblings(count: object.siblings.count, limit: siblings)
-        }
-        let bytes = object.contentBytes
-        return bytes > siblingBytes ? .siblingsTooLarge(bytes: bytes, limit: siblingBytes) : nil
     }
 }

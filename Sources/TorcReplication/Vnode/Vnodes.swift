@@ -55,6 +55,24 @@ package struct Vnodes: Sendable {
     /// Nothing is parked, unwritten or unsynced.
     package var isIdle: Bool { keys.count == 0 }
 
+    /// What is pending for a key.
+    package enum Status: Hashable, Sendable {
+        case reading(parked: Int)
+        /// Changed in this turn, not yet written.
+        case changed
+        case unsynced(BatchNumber)
+    }
+
+    /// Nil when nothing is.
+    package func status(of key: ObjectKey) -> Status? {
+        guard let slot = keys.slot(of: key) else { return nil }
+        switch keys[slot].state {
+        case .reading(let parked): return .reading(parked: parked.count)
+        case .held(let record): return record.isChanged ? .changed : record.batch.map { .unsynced($0) }
+        case .running: preconditionFailure("\(key) is running between two events")
+        }
+    }
+
     // MARK: Events
 
     package mutating func ringChanged(_ ring: Ring) {
