@@ -119,8 +119,3 @@ extension ByteBuffer {
         readableBytesView.lexicographicallyPrecedes(other.readableBytesView)
     }
 }
-
-/// The length in bytes of a shortest-form LEB128 integer.
-package func varintLength(_ value: UInt64) -> Int {
-    value == 0 ? 1 : (70 - value.leadingZeroBitCount - 0) / 7
-}

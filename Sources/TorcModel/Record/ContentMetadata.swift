@@ -37,12 +37,14 @@ package struct ContentMetadata: Hashable, Sendable {
 
     private static let subject: StaticString = "metadata"
 
+    /// No bytes at all when there is nothing to say, as of a delete; otherwise it ends where the rest is empty.
     package func encode(into buffer: inout ByteBuffer) {
+        let onlyStrings = links.isEmpty && userMetadata.isEmpty && indexes.isEmpty
+        if onlyStrings, !hasStrings { return }
         buffer.writeLengthPrefixed(contentType)
         buffer.writeLengthPrefixed(charset)
         buffer.writeLengthPrefixed(contentEncoding)
-        // Most versions have none of these, and end here.
-        if links.isEmpty, userMetadata.isEmpty, indexes.isEmpty { return }
+        if onlyStrings { return }
         buffer.writeVarint(UInt64(links.count))
         for link in links {
             buffer.writeLengthPrefixed(link.bucket)
@@ -58,6 +60,10 @@ package struct ContentMetadata: Hashable, Sendable {
         }
     }
 
+    private var hasStrings: Bool {
+        contentType.readableBytes + charset.readableBytes + contentEncoding.readableBytes > 0
+    }
+
     package var encoded: ByteBuffer {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(contentType.readableBytes + charset.readableBytes + contentEncoding.readableBytes + 8)
@@ -67,12 +73,14 @@ package struct ContentMetadata: Hashable, Sendable {
 
     package init(decoding bytes: ByteBuffer) throws(MalformedBytes) {
         var buffer = bytes
-        // A delete carries no metadata at all.
         if buffer.readableBytes == 0 { return }
         contentType = try buffer.readLengthPrefixed(Self.subject)
         charset = try buffer.readLengthPrefixed(Self.subject)
         contentEncoding = try buffer.readLengthPrefixed(Self.subject)
-        if buffer.readableBytes == 0 { return }
+        if buffer.readableBytes == 0 {
+            guard hasStrings else { throw MalformedBytes(.notCanonical, Self.subject) }
+            return
+        }
         for _ in 0..<(try buffer.readCount(Self.subject)) {
             links.append(
                 Link(

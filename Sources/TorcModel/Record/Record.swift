@@ -78,7 +78,9 @@ package struct Record: Hashable, Sendable {
         let actor = Actor(rawValue: try buffer.readFixed(UInt64.self, "record"))
         let incarnation = Incarnation(rawValue: try buffer.readFixed(UInt64.self, "record"))
         let counter = try buffer.readVarint("record")
-        guard copies > 0, (actor.rawValue == 0) == (counter == 0) else { throw MalformedBytes(.notCanonical, "record") }
+        guard copies > 0, (actor.rawValue == 0) == (counter == 0), counter > 0 || incarnation.rawValue == 0 else {
+            throw MalformedBytes(.notCanonical, "record")
+        }
         header = LocalHeader(
             copies: copies,
             minting: counter == 0
