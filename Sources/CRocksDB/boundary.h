@@ -1,0 +1,96 @@
+// What the shim's files share: the handles, and the one place where a RocksDB status or a C++ exception
+// turns into a `torc_error`.
+
+#ifndef TORC_BOUNDARY_H
+#define TORC_BOUNDARY_H
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/options.h>
+#include <rocksdb/snapshot.h>
+#include <rocksdb/statistics.h>
+#include <rocksdb/status.h>
+#include <rocksdb/write_batch.h>
+#include <rocksdb/write_buffer_manager.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "CRocksDB.h"
+
+struct torc_family {
+    rocksdb::ColumnFamilyHandle *handle;
+};
+
+struct torc_db {
+    std::unique_ptr<rocksdb::DB> db;
+    std::shared_ptr<rocksdb::Cache> cache;
+    std::shared_ptr<rocksdb::WriteBufferManager> memtables;
+    std::shared_ptr<rocksdb::Statistics> statistics;
+    rocksdb::ColumnFamilyOptions plain;
+    rocksdb::ColumnFamilyOptions partition;
+    rocksdb::ReadOptions memory_read;
+    rocksdb::ReadOptions disk_read;
+    std::vector<torc_family *> families;
+
+    const rocksdb::ColumnFamilyOptions &options(torc_family_kind kind) const {
+        return kind == TORC_FAMILY_PARTITION ? partition : plain;
+    }
+};
+
+struct torc_batch {
+    rocksdb::WriteBatch batch;
+};
+
+struct torc_value {
+    rocksdb::PinnableSlice slice;
+};
+
+struct torc_snapshot {
+    const rocksdb::Snapshot *snapshot;
+};
+
+namespace torc {
+
+inline rocksdb::Slice slice(const void *bytes, size_t length) {
+    return rocksdb::Slice(static_cast<const char *>(bytes), length);
+}
+
+inline torc_code code(const rocksdb::Status &status) {
+    if (status.ok()) return TORC_OK;
+    if (status.IsNotFound()) return TORC_NOT_FOUND;
+    if (status.IsIncomplete()) return TORC_INCOMPLETE;
+    if (status.IsCorruption()) return TORC_CORRUPTION;
+    if (status.IsNoSpace()) return TORC_NO_SPACE;
+    if (status.IsIOError()) return TORC_IO_ERROR;
+    if (status.IsInvalidArgument() || status.IsNotSupported()) return TORC_INVALID;
+    return TORC_OTHER;
+}
+
+inline torc_error failure(torc_code code, const char *message) { return torc_error{code, strdup(message)}; }
+
+inline torc_error result(const rocksdb::Status &status) {
+    torc_code c = code(status);
+    if (c == TORC_OK || c == TORC_NOT_FOUND || c == TORC_INCOMPLETE) return torc_error{c, nullptr};
+    return failure(c, status.ToString().c_str());
+}
+
+/// Runs `body`, which returns a `torc_error`, and turns an exception into one.
+template <typename Body>
+torc_error guarded(Body &&body) noexcept {
+    try {
+        return body();
+    } catch (const std::exception &exception) {
+        return failure(TORC_OTHER, exception.what());
+    } catch (...) {
+        return failure(TORC_OTHER, "unknown C++ exception");
+    }
+}
+
+}  // namespace torc
+
+#endif

@@ -1,0 +1,286 @@
+// Opening, families, flushes, figures.
+
+#include <rocksdb/convenience.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/memtablerep.h>
+#include <rocksdb/slice_transform.h>
+#include <rocksdb/table.h>
+#include <rocksdb/transaction_log.h>
+#include <rocksdb/utilities/checkpoint.h>
+
+#include "boundary.h"
+
+using torc::guarded;
+using torc::result;
+
+namespace {
+
+/// The bytes of a ring position, which every key of a partition opens with.
+constexpr size_t kPrefixBytes = 8;
+
+rocksdb::BlockBasedTableOptions table_options(const torc_options &o, const std::shared_ptr<rocksdb::Cache> &cache) {
+    rocksdb::BlockBasedTableOptions table;
+    table.block_cache = cache;
+    table.block_size = o.block_bytes;
+    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    // Index and filters count against the one memory budget instead of growing with the data.
+    table.cache_index_and_filter_blocks = true;
+    table.cache_index_and_filter_blocks_with_high_priority = true;
+    table.pin_l0_filter_and_index_blocks_in_cache = true;
+    table.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
+    table.format_version = 5;
+    return table;
+}
+
+void set_common(rocksdb::ColumnFamilyOptions &family, const torc_options &o) {
+    family.arena_block_size = o.arena_block_bytes;
+    family.max_write_buffer_number = 4;
+    family.level_compaction_dynamic_level_bytes = true;
+    family.max_bytes_for_level_base = 64 << 20;
+    family.target_file_size_base = 32 << 20;
+    family.level0_file_num_compaction_trigger = 4;
+    family.level0_slowdown_writes_trigger = 24;
+    family.level0_stop_writes_trigger = 40;
+    // Young data is rewritten soon; only what stays is worth the processor time.
+    family.compression = rocksdb::kLZ4Compression;
+    family.compression_per_level = {
+        rocksdb::kNoCompression,  rocksdb::kNoCompression,  rocksdb::kLZ4Compression, rocksdb::kLZ4Compression,
+        rocksdb::kLZ4Compression, rocksdb::kLZ4Compression, rocksdb::kLZ4Compression};
+    // A read-modify-write of a key that is not there must not look at every level for it.
+    family.optimize_filters_for_hits = false;
+}
+
+void set_families(torc_db &db, const torc_options &o) {
+    set_common(db.plain, o);
+    db.plain.write_buffer_size = 16 << 20;
+    db.plain.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table_options(o, db.cache)));
+
+    set_common(db.partition, o);
+    db.partition.write_buffer_size = o.partition_memtable_bytes;
+    db.partition.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(kPrefixBytes));
+    db.partition.memtable_prefix_bloom_size_ratio = o.partition_memtable_bloom_ratio;
+    switch (o.partition_memtable) {
+        case TORC_MEMTABLE_SKIP_LIST:
+            break;
+        case TORC_MEMTABLE_HASH_LINK_LIST:
+            db.partition.memtable_factory.reset(
+                rocksdb::NewHashLinkListRepFactory(o.partition_hash_buckets, 0, 4096, false));
+            break;
+        case TORC_MEMTABLE_HASH_SKIP_LIST:
+            db.partition.memtable_factory.reset(rocksdb::NewHashSkipListRepFactory(o.partition_hash_buckets));
+            break;
+    }
+    rocksdb::BlockBasedTableOptions table = table_options(o, db.cache);
+    // A position is as good as the whole key: one filter entry a key, not two.
+    table.whole_key_filtering = false;
+    db.partition.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+}
+
+rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o) {
+    rocksdb::DBOptions options;
+    options.create_if_missing = o.create_if_missing;
+    options.write_buffer_manager = db.memtables;
+    options.statistics = db.statistics;
+    options.max_background_jobs = o.background_jobs;
+    options.max_open_files = o.open_files;
+    options.max_total_wal_size = o.log_limit_bytes;
+    options.manual_wal_flush = true;
+    // Hash memtables take one writer at a time.
+    options.allow_concurrent_memtable_write = false;
+    options.enable_write_thread_adaptive_yield = false;
+    // The log was checked and cut before the open: whatever is still wrong with it must stop the open.
+    options.wal_recovery_mode = rocksdb::WALRecoveryMode::kAbsoluteConsistency;
+    options.avoid_flush_during_recovery = false;
+    options.recycle_log_file_num = 0;
+    // Log files that no memtable needs go to archive/, for the leaf deltas in them; the store removes them
+    // when it has stored the leaves. RocksDB's own clock must not.
+    options.WAL_ttl_seconds = 365 * 24 * 3600;
+    options.WAL_size_limit_MB = 0;
+    // After a failed write nothing is trusted until the next start.
+    options.max_bgerror_resume_count = 0;
+    options.paranoid_checks = true;
+    options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+    options.keep_log_file_num = 4;
+    options.max_log_file_size = 8 << 20;
+    options.stats_dump_period_sec = 0;
+    options.stats_persist_period_sec = 0;
+    options.skip_stats_update_on_db_open = true;
+    return options;
+}
+
+}  // namespace
+
+extern "C" {
+
+void torc_error_free(torc_error error) { free(error.message); }
+
+torc_error torc_list_families(const char *path, char ***names, size_t *count) {
+    return guarded([&]() -> torc_error {
+        std::vector<std::string> found;
+        rocksdb::Status status = rocksdb::DB::ListColumnFamilies(rocksdb::DBOptions(), path, &found);
+        if (!status.ok()) return result(status);
+        *names = static_cast<char **>(calloc(found.size() + 1, sizeof(char *)));
+        *count = found.size();
+        for (size_t i = 0; i < found.size(); i++) (*names)[i] = strdup(found[i].c_str());
+        return result(status);
+    });
+}
+
+void torc_names_free(char **names, size_t count) {
+    for (size_t i = 0; i < count; i++) free(names[i]);
+    free(names);
+}
+
+torc_error torc_open(
+    const char *path, const torc_options *options, size_t count, const char *const *names,
+    const torc_family_kind *kinds, torc_db **db, torc_family **families) {
+    return guarded([&]() -> torc_error {
+        auto opened = std::make_unique<torc_db>();
+        rocksdb::LRUCacheOptions cache;
+        cache.capacity = options->block_cache_bytes;
+        cache.num_shard_bits = 4;
+        cache.high_pri_pool_ratio = 0.3;
+        opened->cache = rocksdb::NewLRUCache(cache);
+        opened->memtables = std::make_shared<rocksdb::WriteBufferManager>(
+            options->memtable_budget_bytes, options->charge_memtables_to_cache ? opened->cache : nullptr);
+        opened->statistics = rocksdb::CreateDBStatistics();
+        opened->statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
+        opened->memory_read.read_tier = rocksdb::kBlockCacheTier;
+        set_families(*opened, *options);
+
+        std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+        for (size_t i = 0; i < count; i++) descriptors.emplace_back(names[i], opened->options(kinds[i]));
+        std::vector<rocksdb::ColumnFamilyHandle *> handles;
+        rocksdb::DB *raw = nullptr;
+        rocksdb::Status status =
+            rocksdb::DB::Open(database_options(*opened, *options), path, descriptors, &handles, &raw);
+        if (!status.ok()) return result(status);
+        opened->db.reset(raw);
+        for (size_t i = 0; i < count; i++) {
+            families[i] = new torc_family{handles[i]};
+            opened->families.push_back(families[i]);
+        }
+        *db = opened.release();
+        return result(status);
+    });
+}
+
+torc_error torc_create_families(
+    torc_db *db, size_t count, const char *const *names, const torc_family_kind *kinds, torc_family **families) {
+    return guarded([&]() -> torc_error {
+        std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+        for (size_t i = 0; i < count; i++) descriptors.emplace_back(names[i], db->options(kinds[i]));
+        std::vector<rocksdb::ColumnFamilyHandle *> handles;
+        rocksdb::Status status = db->db->CreateColumnFamilies(descriptors, &handles);
+        // On failure some may exist: they stay known here, so that a close frees them.
+        for (size_t i = 0; i < handles.size(); i++) {
+            torc_family *family = new torc_family{handles[i]};
+            db->families.push_back(family);
+            if (i < count) families[i] = family;
+        }
+        return result(status);
+    });
+}
+
+torc_error torc_drop_family(torc_db *db, torc_family *family) {
+    return guarded([&]() -> torc_error {
+        rocksdb::Status status = db->db->DropColumnFamily(family->handle);
+        if (!status.ok()) return result(status);
+        status = db->db->DestroyColumnFamilyHandle(family->handle);
+        for (size_t i = 0; i < db->families.size(); i++) {
+            if (db->families[i] != family) continue;
+            db->families.erase(db->families.begin() + i);
+            break;
+        }
+        delete family;
+        return result(status);
+    });
+}
+
+torc_error torc_close(torc_db *db) {
+    return guarded([&]() -> torc_error {
+        std::unique_ptr<torc_db> owned(db);
+        for (torc_family *family : owned->families) {
+            rocksdb::Status ignored = owned->db->DestroyColumnFamilyHandle(family->handle);
+            ignored.PermitUncheckedError();
+            delete family;
+        }
+        owned->families.clear();
+        return result(owned->db->Close());
+    });
+}
+
+uint64_t torc_latest_sequence(torc_db *db) { return db->db->GetLatestSequenceNumber(); }
+
+torc_error torc_current_log_number(torc_db *db, uint64_t *number) {
+    return guarded([&]() -> torc_error {
+        std::unique_ptr<rocksdb::LogFile> file;
+        rocksdb::Status status = db->db->GetCurrentWalFile(&file);
+        if (status.ok()) *number = file->LogNumber();
+        return result(status);
+    });
+}
+
+torc_error torc_flush(torc_db *db, size_t count, torc_family *const *families) {
+    return guarded([&]() -> torc_error {
+        std::vector<rocksdb::ColumnFamilyHandle *> handles;
+        for (size_t i = 0; i < count; i++) handles.push_back(families[i]->handle);
+        rocksdb::FlushOptions options;
+        options.wait = true;
+        options.allow_write_stall = true;
+        return result(db->db->Flush(options, handles));
+    });
+}
+
+torc_error torc_compact(torc_db *db, torc_family *family) {
+    return guarded([&]() -> torc_error {
+        return result(db->db->CompactRange(rocksdb::CompactRangeOptions(), family->handle, nullptr, nullptr));
+    });
+}
+
+torc_error torc_checkpoint(torc_db *db, const char *path) {
+    return guarded([&]() -> torc_error {
+        rocksdb::Checkpoint *raw = nullptr;
+        rocksdb::Status status = rocksdb::Checkpoint::Create(db->db.get(), &raw);
+        if (!status.ok()) return result(status);
+        std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
+        return result(checkpoint->CreateCheckpoint(path));
+    });
+}
+
+bool torc_property(torc_db *db, torc_family *family, const char *name, uint64_t *value) {
+    try {
+        if (family) return db->db->GetIntProperty(family->handle, name, value);
+        return db->db->GetAggregatedIntProperty(name, value);
+    } catch (...) {
+        return false;
+    }
+}
+
+char *torc_property_text(torc_db *db, torc_family *family, const char *name) {
+    try {
+        std::string text;
+        rocksdb::ColumnFamilyHandle *handle = family ? family->handle : db->db->DefaultColumnFamily();
+        return db->db->GetProperty(handle, name, &text) ? strdup(text.c_str()) : nullptr;
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+void torc_statistics_read(torc_db *db, torc_statistics *statistics) {
+    const rocksdb::Statistics &s = *db->statistics;
+    statistics->block_cache_hits = s.getTickerCount(rocksdb::BLOCK_CACHE_HIT);
+    statistics->block_cache_misses = s.getTickerCount(rocksdb::BLOCK_CACHE_MISS);
+    statistics->memtable_hits = s.getTickerCount(rocksdb::MEMTABLE_HIT);
+    statistics->memtable_misses = s.getTickerCount(rocksdb::MEMTABLE_MISS);
+    statistics->log_bytes = s.getTickerCount(rocksdb::WAL_FILE_BYTES);
+    statistics->log_syncs = s.getTickerCount(rocksdb::WAL_FILE_SYNCED);
+    statistics->flush_bytes = s.getTickerCount(rocksdb::FLUSH_WRITE_BYTES);
+    statistics->compaction_read_bytes = s.getTickerCount(rocksdb::COMPACT_READ_BYTES);
+    statistics->compaction_written_bytes = s.getTickerCount(rocksdb::COMPACT_WRITE_BYTES);
+    statistics->stall_microseconds = s.getTickerCount(rocksdb::STALL_MICROS);
+    statistics->block_cache_used_bytes = db->cache->GetUsage();
+    statistics->memtable_bytes = db->memtables->memory_usage();
+}
+
+}  // extern "C"

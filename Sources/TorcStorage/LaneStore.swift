@@ -1,0 +1,185 @@
+// What one lane reads from and writes to, without ever waiting for the disk. Used by the thread of the
+// lane's event loop alone.
+//
+// The shell carries a lane's effects out like this:
+//
+//   .read(token, partition, key)   readInMemory: an answer goes back at once as .recordRead; `.notInMemory`
+//                                  becomes .recordReadDeferred and a job for a reader thread (`readBlocking`)
+//   .write(write)                  append
+//   .commit(batch)                 commit(leaves: the lane's table, after the batch's writes)
+//                                  .committed: tell the lane, announce the batch to `GroupCommit`
+//                                  .stalled: nothing happened; hold back, commit again in a few milliseconds;
+//                                            writes that are appended meanwhile join
+//   a timer, about once a second   commitIfDue(leaves:), so that an idle lane's leaves get stored too
+//
+// What was appended is not seen by reads before it is committed: the lane answers for that itself.
+//
+// Leaves: each append gives its changes the next numbers of its partition and notes them in the log data;
+// every so many bytes of log the next partition's leaves are stored whole, in the same batch, so that a
+// replay never has to reach back far.
+
+import CRocksDB
+import NIOCore
+import Synchronization
+package import TorcModel
+package import TorcReplication
+
+/// An answer from memtables and block cache alone.
+package enum MemoryRead: Hashable, Sendable {
+    case known(StoreRead)
+    case notInMemory
+}
+
+package enum CommitOutcome: Hashable, Sendable {
+    /// In the log and readable; not synced.
+    case committed
+    /// RocksDB is behind with its writing and would have made the caller wait. Nothing was written, nothing lost.
+    case stalled
+}
+
+/// Confined to one thread at a time: it is handed to its event loop once, at the start.
+package final class LaneStore: @unchecked Sendable {
+    private let store: NodeStore
+    private let lane: Int
+    private let partitions: [PartitionID]
+    private let families: [Family?]
+    /// The number of the last leaf change, and whether there was one since the leaves were stored; by partition.
+    private var numbers: [UInt64]
+    private var isDirty: [Bool]
+    private let batch = Batch()
+    private var logData = LogDataWriter()
+    private let value = torc_value_create()!
+    private var encodedLeaves = ByteBuffer()
+
+    /// Which of `partitions` comes next in the round, and the log file in which the round began.
+    private var roundPosition = 0
+    private var roundLog: UInt64 = 0
+    /// A round whose last leaves are in the batch: the file in which it began.
+    private var finishedRoundLog: UInt64?
+    /// `NodeStore.loggedBytes` at which the next partition's leaves are stored.
+    private var nextStoreAt: UInt64
+    private let bytesBetweenStores: UInt64
+
+    init(store: NodeStore, lane: Int, partitions: [PartitionID], numbers: [PartitionID: UInt64]) {
+        self.store = store
+        self.lane = lane
+        self.partitions = partitions
+        families = store.partitions
+        self.numbers = .init(repeating: 0, count: families.count)
+        isDirty = .init(repeating: false, count: families.count)
+        for (partition, number) in numbers { self.numbers[partition.index] = number }
+        bytesBetweenStores = UInt64(store.options.leafStoreBytes / max(partitions.count, 1))
+        nextStoreAt = store.loggedBytes.load(ordering: .relaxed) + bytesBetweenStores
+    }
+
+    deinit { torc_value_destroy(value) }
+
+    /// A record, if memory can tell. Never waits for the disk.
+    package func readInMemory(_ partition: PartitionID, _ key: ObjectKey) -> MemoryRead {
+        let error = key.storageKey.withUnsafeReadableBytes {
+            torc_get(store.database.handle, family(partition).handle, $0.baseAddress, $0.count, true, value)
+        }
+        if error.code == TORC_INCOMPLETE { return .notInMemory }
+        let outcome = store.outcome(error, value)
+        torc_value_reset(value)
+        return .known(outcome)
+    }
+
+    /// Adds a record and its leaf changes to the batch. RocksDB copies the bytes from where they lie.
+    package func append(_ write: RecordWrite) throws(StoreError) {
+        let family = family(write.partition)
+        let error = write.key.storageKey.withUnsafeReadableBytes { key in
+            write.record.withUnsafeReadableBytes { record in
+                torc_batch_put(
+                    batch.handle, family.handle, key.baseAddress, key.count, record.baseAddress, record.count)
+            }
+        }
+        try Database.check(error, "add to a batch")
+        guard store.options.logsLeaves else { return }
+        for change in write.leaves {
+            let index = change.tree.partition.index
+            numbers[index] += 1
+            isDirty[index] = true
+            logData.append(change, number: numbers[index])
+        }
+    }
+
+    /// Writes the batch, unsynced. `leaves`: the lane's table with every appended change in it.
+    package func commit(leaves: LeafTable) throws(StoreError) -> CommitOutcome {
+        try storeLeavesIfDue(leaves)
+        if batch.isEmpty {
+            roundWritten()
+            return .committed
+        }
+        // After a stall the batch has the log data of what it held then; a second one holds what came since.
+        try logData.finish(syncedThrough: store.syncedThrough.load(ordering: .acquiring), into: batch)
+        logData.clear()
+        let bytes = batch.byteCount
+        let error = torc_write(store.database.handle, batch.handle, true)
+        if error.code == TORC_INCOMPLETE { return .stalled }
+        try Database.check(error, "write a batch")
+        batch.clear()
+        store.loggedBytes.wrappingAdd(UInt64(bytes), ordering: .relaxed)
+        roundWritten()
+        return .committed
+    }
+
+    /// Stores leaves that have waited long enough, also when the lane itself writes nothing.
+    package func commitIfDue(leaves: LeafTable) throws(StoreError) -> CommitOutcome {
+        isStoreDue ? try commit(leaves: leaves) : .committed
+    }
+
+    private var isStoreDue: Bool { store.loggedBytes.load(ordering: .relaxed) >= nextStoreAt }
+
+    /// One partition a call at most, so that no turn gets long.
+    private func storeLeavesIfDue(_ leaves: LeafTable) throws(StoreError) {
+        guard isStoreDue, !partitions.isEmpty else { return }
+        nextStoreAt += bytesBetweenStores
+        if roundPosition == 0 { roundLog = try store.database.currentLogNumber() }
+        let partition = partitions[roundPosition]
+        if isDirty[partition.index] { try putLeaves(of: partition, leaves) }
+        roundPosition += 1
+        guard roundPosition == partitions.count else { return }
+        roundPosition = 0
+        finishedRoundLog = roundLog
+    }
+
+    /// The end of a round is written: once that is synced, older log files can go.
+    private func roundWritten() {
+        guard let log = finishedRoundLog else { return }
+        finishedRoundLog = nil
+        let through = store.database.latestSequence
+        store.retention.withLock { $0.roundFinished(lane: lane, begunIn: log, through: through) }
+    }
+
+    private func putLeaves(of partition: PartitionID, _ leaves: LeafTable) throws(StoreError) {
+        StoredLeaves(of: partition, in: leaves, number: numbers[partition.index])
+            .encode(into: &encodedLeaves, partition: partition)
+        let key = StoredLeaves.key(partition)
+        let error = key.withUnsafeReadableBytes { key in
+            encodedLeaves.withUnsafeReadableBytes { value in
+                torc_batch_put(
+                    batch.handle, store.merkle.handle, key.baseAddress, key.count, value.baseAddress, value.count)
+            }
+        }
+        try Database.check(error, "add to a batch")
+        isDirty[partition.index] = false
+    }
+
+    /// At a clean stop: every partition whose leaves changed, and whatever was appended.
+    func storeAllLeaves(of leaves: LeafTable) throws(StoreError) {
+        for partition in partitions where isDirty[partition.index] { try putLeaves(of: partition, leaves) }
+        if batch.isEmpty { return }
+        try logData.finish(syncedThrough: store.syncedThrough.load(ordering: .acquiring), into: batch)
+        logData.clear()
+        try Database.check(torc_write(store.database.handle, batch.handle, false), "write a batch")
+        batch.clear()
+    }
+
+    private func family(_ partition: PartitionID) -> Family {
+        guard let family = families[partition.index] else {
+            preconditionFailure("this node's store has no family for \(partition)")
+        }
+        return family
+    }
+}

@@ -1,0 +1,342 @@
+// One node's store: a RocksDB database with a column family a partition, and `merkle`, `hints` and `meta`
+// beside them.
+//
+// A server uses it so:
+//
+//   DataFolder.peek(path)                     what is there? ask the peers whether that node is alive elsewhere
+//   DataFolder.open(path, cluster:…)          lock and identity; the first thing that may write
+//   NodeStore.open(folder, …)                 log check, recovery, leaves; blocks, for seconds after a crash
+//   store.beginIncarnation(…)                 durable before anything is served
+//   lanes[i].readInMemory / append / commit   by the thread of event loop i alone (`LaneStore`)
+//   store.readBlocking / multiRead / scan     on reader threads
+//   GroupCommit(store:…)                      the sync thread, which releases acknowledgements
+//   store.close(leaves:)                      after the loops, the readers and the group commit have ended
+//
+// An error of a commit or of a sync ends the process: nothing that was written since the last sync can be
+// trusted, and the next start finds out what stands.
+
+import CRocksDB
+package import Logging
+package import NIOCore
+import Synchronization
+package import TorcModel
+import TorcReplication
+
+package final class NodeStore: Sendable {
+    package let identity: StoreIdentity
+    package let layout: LeafLayout
+    package let options: StoreOptions
+
+    let database: Database
+    let merkle: Family
+    let meta: Family
+    /// By partition number.
+    let partitions: [Family?]
+    private let otherFamilies: [Family]
+    private let folder: DataFolder
+    let logger: Logger
+
+    /// The log is on disk through this sequence.
+    let syncedThrough = Atomic<UInt64>(0)
+    /// Bytes that this process has written to the log: what the rounds of `LaneStore` are timed by.
+    let loggedBytes = Atomic<UInt64>(0)
+    let retention: Mutex<LogRetention>
+
+    private init(
+        folder: DataFolder, layout: LeafLayout, options: StoreOptions, database: Database, families: [String: Family],
+        laneCount: Int, logNumber: UInt64, logger: Logger
+    ) {
+        self.folder = folder
+        identity = folder.identity
+        self.layout = layout
+        self.options = options
+        self.database = database
+        merkle = families[FamilyName.merkle]!
+        meta = families[FamilyName.meta]!
+        var partitions = [Family?](repeating: nil, count: layout.ringSize.partitions)
+        var others: [Family] = []
+        for (name, family) in families {
+            if let partition = FamilyName.partition(of: name), layout.ringSize.contains(partition) {
+                partitions[partition.index] = family
+            } else {
+                others.append(family)
+            }
+        }
+        self.partitions = partitions
+        otherFamilies = others
+        self.logger = logger
+        retention = Mutex(LogRetention(laneCount: laneCount, log: logNumber))
+    }
+
+    /// The partitions whose families exist.
+    package var partitionsPresent: [PartitionID] {
+        partitions.indices.filter { partitions[$0] != nil }.map { PartitionID($0) }
+    }
+
+    // MARK: Opening
+
+    /// What a start hands to the server.
+    package struct Opened {
+        package let store: NodeStore
+        package let report: RecoveryReport
+        /// One a lane, in order.
+        package let lanes: [LaneStore]
+        /// The Merkle leaves of each lane's partitions, as the last run left them.
+        package let leaves: [LeafTable]
+    }
+
+    /// Checks the log, cuts off what was never synced, opens the database, makes the families that are missing
+    /// and recovers the leaves. Throws without having changed anything when the log is damaged below a sync.
+    package static func open(
+        _ folder: DataFolder, partitions held: [PartitionID], laneCount: Int, hashSeed: HashSeed,
+        options: StoreOptions = StoreOptions(), logger: Logger
+    ) throws(StoreError) -> Opened {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let layout = LeafLayout(ringSize: folder.identity.ringSize)
+        precondition(held.allSatisfy { layout.ringSize.contains($0) }, "a partition outside the ring: \(held)")
+        var report = RecoveryReport()
+        report.isNew = folder.isNew
+
+        let exists = Files.exists(folder.databasePath + "/CURRENT")
+        guard exists || folder.isNew else { throw .halfMade(path: folder.path, lacking: "db/CURRENT") }
+        var log = LogContent()
+        if exists { log = try LogScan.run(folder: folder.path, layout: layout, cut: true) }
+        report.logFiles = log.files
+        report.logBytes = log.bytes
+        report.changesReplayed = log.changes
+        report.cut = log.cut
+
+        if !exists { try Files.makeFolder(folder.databasePath) }
+        let present = exists ? try Database.familyNames(at: folder.databasePath) : ["default"]
+        let (database, opened) = try Database.open(
+            at: folder.databasePath, families: present.map { ($0, FamilyName.kind(of: $0)) }, create: !exists,
+            options: options)
+        do throws(StoreError) {
+            var families: [String: Family] = [:]
+            for (name, family) in zip(present, opened) { families[name] = family }
+            let wanted = [FamilyName.meta, FamilyName.merkle, FamilyName.hints] + held.map(FamilyName.name)
+            let absent = wanted.filter { families[$0] == nil }
+            let made = try database.createFamilies(absent.map { ($0, FamilyName.kind(of: $0)) })
+            for (name, family) in zip(absent, made) { families[name] = family }
+
+            let store = NodeStore(
+                folder: folder, layout: layout, options: options, database: database, families: families,
+                laneCount: laneCount, logNumber: try database.currentLogNumber(), logger: logger)
+            report.wasClean = try store.internalValue(MetaKey.clean) != nil
+            let heldSet = Set(held)
+            report.partitionsBeyond = store.partitionsPresent.filter { !heldSet.contains($0) }
+
+            // Everything that recovery replayed is in tables now; the mark may say so.
+            try store.sync()
+            let recovered = try store.recoverLeaves(held, from: log, hashSeed: hashSeed, report: &report)
+            if folder.isNew { try folder.markReady() }
+
+            var tables = [LeafTable](repeating: LeafTable(layout: layout), count: laneCount)
+            var lanes: [LaneStore] = []
+            for lane in 0..<laneCount {
+                let own = held.filter { LaneConfiguration.lane(of: $0, laneCount: laneCount) == lane }
+                var numbers: [PartitionID: UInt64] = [:]
+                for partition in own {
+                    let leaves = recovered[partition]!
+                    numbers[partition] = leaves.number
+                    for (copies, values) in leaves.trees {
+                        tables[lane][TreeID(partition: partition, copies: copies)] = values
+                    }
+                }
+                lanes.append(LaneStore(store: store, lane: lane, partitions: own, numbers: numbers))
+            }
+            let elapsed = (clock.now - start).components
+            report.seconds = Double(elapsed.seconds) + Double(elapsed.attoseconds) / 1e18
+            return Opened(store: store, report: report, lanes: lanes, leaves: tables)
+        } catch {
+            try? database.close()
+            throw error
+        }
+    }
+
+    /// Stored leaves with the log's deltas on top; computed from the records where that is not possible. What
+    /// is new is stored at once, so that no older log file is needed any more.
+    private func recoverLeaves(
+        _ held: [PartitionID], from log: LogContent, hashSeed: HashSeed, report: inout RecoveryReport
+    ) throws(StoreError) -> [PartitionID: StoredLeaves] {
+        var result: [PartitionID: StoredLeaves] = [:]
+        for partition in held {
+            var reason: String?
+            var stored: StoredLeaves?
+            if let bytes = try get(merkle, StoredLeaves.key(partition)) {
+                do {
+                    stored = try StoredLeaves(decoding: bytes, partition: partition, layout: layout)
+                } catch {
+                    reason = "the stored leaves: \(error)"
+                }
+            }
+            var (leaves, applied, gap) = StoredLeaves.replay(
+                stored: stored, deltas: log.deltas[partition] ?? [], layout: layout)
+            reason = reason ?? gap
+            if reason == nil, stored == nil, applied == 0, try !isEmpty(partition) {
+                reason = "neither stored leaves nor their changes in the log"
+            }
+            if let reason {
+                logger.warning("computing the Merkle leaves of \(partition) from its records: \(reason)")
+                let computed = try computeLeaves(of: partition, hashSeed: hashSeed)
+                leaves.trees = computed.trees
+                report.unreadableRecords += computed.unreadable
+                report.leavesRebuilt[partition] = reason
+            } else {
+                report.leafChangesReplayed += applied
+            }
+            if applied > 0 || reason != nil { try storeLeaves(leaves, of: partition) }
+            result[partition] = leaves
+        }
+        try sync()
+        try removeArchivedLogs(below: .max)
+        return result
+    }
+
+    private func storeLeaves(_ leaves: StoredLeaves, of partition: PartitionID) throws(StoreError) {
+        var encoded = ByteBuffer()
+        leaves.encode(into: &encoded, partition: partition)
+        try write([(merkle, StoredLeaves.key(partition), encoded)])
+    }
+
+    // MARK: Incarnations and other small things
+
+    /// Makes this run's incarnation durable. Before it, nothing may be served.
+    package func beginIncarnation(_ incarnation: Incarnation) throws(StoreError) {
+        var list = ByteBuffer()
+        let earlier = try incarnations()
+        for one in earlier.suffix(Self.incarnationsKept - 1) + [incarnation] { list.writeInteger(one.rawValue) }
+        try write([
+            (meta, ByteBuffer(string: MetaKey.incarnations), list), (meta, ByteBuffer(string: MetaKey.clean), nil),
+        ])
+        try sync()
+    }
+
+    /// Older ones are forgotten.
+    private static let incarnationsKept = 64
+
+    /// The last incarnations, oldest first.
+    package func incarnations() throws(StoreError) -> [Incarnation] {
+        guard var list = try internalValue(MetaKey.incarnations) else { return [] }
+        var result: [Incarnation] = []
+        while let value = list.readInteger(as: UInt64.self) { result.append(Incarnation(rawValue: value)) }
+        return result
+    }
+
+    /// A small thing that the node must not forget: the ring, bucket properties. Blocks.
+    package func metaValue(_ key: String) throws(StoreError) -> ByteBuffer? {
+        try get(meta, ByteBuffer(string: MetaKey.callers + key))
+    }
+
+    /// Stores such things, all or none, and syncs; nil removes. Blocks: not for an event loop.
+    package func putMeta(_ values: [(key: String, value: ByteBuffer?)]) throws(StoreError) {
+        try write(values.map { (meta, ByteBuffer(string: MetaKey.callers + $0.key), $0.value) })
+        try sync()
+    }
+
+    private enum MetaKey {
+        static let clean = "store/clean"
+        static let incarnations = "store/incarnations"
+        /// What callers store.
+        static let callers = "node/"
+    }
+
+    private func internalValue(_ key: String) throws(StoreError) -> ByteBuffer? {
+        try get(meta, ByteBuffer(string: key))
+    }
+
+    private func get(_ family: Family, _ key: ByteBuffer) throws(StoreError) -> ByteBuffer? {
+        var result: Result<ByteBuffer?, StoreError> = .success(nil)
+        key.withUnsafeReadableBytes { bytes in
+            result = Result { () throws(StoreError) in try database.get(family, bytes) }
+        }
+        return try result.get()
+    }
+
+    /// Writes a few small things with a mark, waiting where RocksDB asks for it.
+    private func write(_ changes: [(family: Family, key: ByteBuffer, value: ByteBuffer?)]) throws(StoreError) {
+        let batch = Batch()
+        for (family, key, value) in changes {
+            let error = key.withUnsafeReadableBytes { key in
+                if let value {
+                    value.withUnsafeReadableBytes { value in
+                        torc_batch_put(
+                            batch.handle, family.handle, key.baseAddress, key.count, value.baseAddress, value.count)
+                    }
+                } else {
+                    torc_batch_delete(batch.handle, family.handle, key.baseAddress, key.count)
+                }
+            }
+            try Database.check(error, "add to a batch")
+        }
+        try LogDataWriter().finish(syncedThrough: syncedThrough.load(ordering: .acquiring), into: batch)
+        loggedBytes.wrappingAdd(UInt64(batch.byteCount), ordering: .relaxed)
+        try Database.check(torc_write(database.handle, batch.handle, false), "write")
+    }
+
+    // MARK: Syncing
+
+    /// Syncs the log; everything that was written before the call is on disk after it.
+    func sync() throws(StoreError) {
+        let through = database.latestSequence
+        try database.flushLog(sync: true)
+        syncedThrough.max(through, ordering: .acquiringAndReleasing)
+        let floor = retention.withLock { $0.synced(through: through) }
+        if let floor { try removeArchivedLogs(below: floor) }
+    }
+
+    /// Writes a batch that holds nothing but the mark of the last sync.
+    func writeMark() throws(StoreError) { try write([]) }
+
+    /// The last archived file is kept: the log check learns from it where the next one must begin.
+    private func removeArchivedLogs(below floor: UInt64) throws(StoreError) {
+        let archive = folder.databasePath + "/archive"
+        let names = try Files.names(in: archive)
+        let numbers = names.compactMap { $0.hasSuffix(".log") ? UInt64($0.dropLast(4)) : nil }.sorted()
+        for number in numbers.dropLast() where number < floor {
+            try Files.remove("\(archive)/\(LogScan.name(number))")
+        }
+    }
+
+    // MARK: Closing
+
+    /// Stores the leaves, writes the memtables out, marks the stop as clean and closes. The lanes' threads,
+    /// the readers and the group commit have ended before, and nothing uses the store after.
+    package func close(lanes: [LaneStore], leaves: [LeafTable]) throws(StoreError) {
+        for (lane, table) in zip(lanes, leaves) { try lane.storeAllLeaves(of: table) }
+        try sync()
+        try database.flush(partitions.compactMap { $0 } + otherFamilies)
+        try write([(meta, ByteBuffer(string: MetaKey.clean), ByteBuffer(integer: UInt8(1)))])
+        try sync()
+        try abandon()
+    }
+
+    /// Closes as a crash would: nothing is stored, flushed or marked.
+    package func abandon() throws(StoreError) {
+        defer { folder.release() }
+        try database.close()
+    }
+}
+
+/// The names of column families.
+enum FamilyName {
+    static let merkle = "merkle"
+    static let hints = "hints"
+    static let meta = "meta"
+
+    /// `p0007`; five digits from 10,000 on.
+    static func name(of partition: PartitionID) -> String {
+        let digits = String(partition.index)
+        return "p" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+    }
+
+    static func partition(of name: String) -> PartitionID? {
+        guard name.hasPrefix("p"), let index = UInt16(name.dropFirst()) else { return nil }
+        return PartitionID(rawValue: index)
+    }
+
+    static func kind(of name: String) -> torc_family_kind {
+        partition(of: name) == nil ? TORC_FAMILY_PLAIN : TORC_FAMILY_PARTITION
+    }
+}
