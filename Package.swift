@@ -137,7 +137,10 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcServerTests",
-            dependencies: ["TorcServer", "TorcClient", "TorcLoad", "TestSupport", nioCore, nioPosix],
+            dependencies: [
+                "TorcServer", "TorcClient", "TorcLoad", "TorcModel", "TorcReplication", "TorcStorage", "TestSupport",
+                nioCore, nioPosix, logging,
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HouseTests", dependencies: [], swiftSettings: swiftSettings),

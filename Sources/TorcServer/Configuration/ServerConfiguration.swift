@@ -1,0 +1,213 @@
+// What a node is told: typed, checked, complete. `ConfigurationSource` finds the values; this turns them
+// into what the server uses and refuses what does not go together.
+
+import Foundation
+package import Logging
+import NIOCore
+package import TorcModel
+package import TorcReplication
+package import TorcStorage
+
+/// A member of the declared cluster.
+package struct ClusterMember: Hashable, Sendable {
+    package var name: String
+    package var node: NodeID
+    /// Where its peers find it.
+    package var address: HostAddress
+
+    package init(name: String, node: NodeID, address: HostAddress) {
+        self.name = name
+        self.node = node
+        self.address = address
+    }
+}
+
+package struct ServerConfiguration: Sendable {
+    package var nodeName: String
+    package var node: NodeID
+    package var dataFolder: String
+    package var clusterName: String
+    package var clusterKey: ClusterKey
+    /// This node among them.
+    package var members: [ClusterMember]
+    package var ringSize: RingSize
+    package var protocolBuffersAddress: HostAddress
+    package var httpAddress: HostAddress
+    package var peerAddress: HostAddress
+    package var laneCount: Int
+    package var readerCount: Int
+    package var durability: Durability
+    package var limits: LaneLimits
+    package var connectionLimit: Int
+    package var memoryBudgetBytes: Int
+    package var requestTimeout: Duration
+    package var stopTimeout: Duration
+    package var logLevel: Logger.Level
+    package var logJSON: Bool
+
+    /// A node id of a declared cluster follows from the two names, so that every node computes the same ring.
+    package static func nodeID(cluster: String, node: String) -> NodeID {
+        var name = ByteBuffer()
+        name.writeLengthPrefixed(ByteBuffer(string: cluster))
+        name.writeLengthPrefixed(ByteBuffer(string: node))
+        return NodeID(rawValue: xxh3(name, seed: 0))
+    }
+
+    /// More lanes than this gain little on any machine that was measured.
+    package static let maximumLanesByDefault = 4
+    /// The largest key file that is read.
+    package static let maximumKeyFileBytes = 4 << 10
+}
+
+extension ServerConfiguration {
+    /// Checks what the source found. Every problem is reported, not only the first.
+    package init(_ values: ConfigurationValues) throws(ConfigurationError) {
+        var problems: [String] = values.problems
+        func required(_ setting: Setting) -> String {
+            if let text = values.text(setting), !text.isEmpty { return text }
+            if !values.failed(setting) {
+                problems.append(
+                    "\(setting.key) is not set: \(setting.help) Give \(setting.flagName), "
+                        + "\(setting.environmentName), or \(setting.key) in the file.")
+            }
+            return ""
+        }
+        func address(_ setting: Setting) -> HostAddress {
+            let text = required(setting)
+            if let address = HostAddress(text) { return address }
+            if !text.isEmpty { problems.append(values.complaint(setting)) }
+            return HostAddress(host: "127.0.0.1", port: 0)
+        }
+
+        let nodeName = required(.nodeName)
+        let dataFolder = required(.dataFolder)
+        let clusterName = required(.clusterName)
+        protocolBuffersAddress = address(.protocolBuffersAddress)
+        httpAddress = address(.httpAddress)
+        peerAddress = address(.peerAddress)
+
+        let node = Self.nodeID(cluster: clusterName, node: nodeName)
+        var members: [ClusterMember] = []
+        let alone = nodeName.isEmpty ? [] : ["\(nodeName)=\(peerAddress)"]
+        for text in values.list(.clusterMembers) ?? alone {
+            let parts = text.split(separator: "=", maxSplits: 1)
+            guard let name = parts.first.map(String.init), let address = HostAddress(String(parts.last!)),
+                parts.count == 2
+            else {
+                problems.append("\(values.place(.clusterMembers)): \"\(text)\" is not NAME=HOST:PORT")
+                continue
+            }
+            if members.contains(where: { $0.name == name }) {
+                problems.append("\(values.place(.clusterMembers)): \(name) is named twice")
+            }
+            let id = Self.nodeID(cluster: clusterName, node: name)
+            members.append(ClusterMember(name: name, node: id, address: address))
+        }
+        if !nodeName.isEmpty, !members.isEmpty, !members.contains(where: { $0.name == nodeName }) {
+            let names = members.map(\.name).joined(separator: ", ")
+            problems.append("\(values.place(.clusterMembers)): node.name is \(nodeName), the members are \(names)")
+        }
+        if Set(members.map(\.node)).count < members.count, Set(members.map(\.name)).count == members.count {
+            problems.append("\(values.place(.clusterMembers)): two names give the same node id; rename one")
+        }
+
+        let partitions = values.integer(.ringPartitions) ?? RingSize.standard.partitions
+        let ringSize = RingSize(partitions: partitions)
+        if ringSize == nil { problems.append(values.complaint(.ringPartitions)) }
+
+        if values.boolean(.insecure) != true {
+            for (setting, address) in [
+                (Setting.protocolBuffersAddress, protocolBuffersAddress), (.httpAddress, httpAddress),
+                (.peerAddress, peerAddress),
+            ] where !address.isLoopback {
+                problems.append(
+                    "\(values.place(setting)): \(address) can be reached from other machines and nothing is encrypted; "
+                        + "listen on loopback, or say --insecure")
+            }
+        }
+
+        var key: ClusterKey?
+        switch Self.secret(values) {
+        case .success(let secret):
+            key = ClusterKey(secret: secret)
+            if key == nil {
+                problems.append("the cluster's secret is shorter than \(ClusterKey.minimumSecretBytes) bytes")
+            }
+        case .failure(let problem): problems.append(contentsOf: problem.problems)
+        }
+
+        var limits = LaneLimits()
+        limits.objectBytes = values.integer(.objectBytes) ?? limits.objectBytes
+        limits.siblings = values.integer(.siblings) ?? limits.siblings
+        limits.siblingBytes = values.integer(.siblingBytes) ?? limits.siblingBytes
+        limits.operations = values.integer(.openRequests) ?? limits.operations
+        limits.parkedOperations = limits.operations
+        if limits.siblingBytes < limits.objectBytes {
+            problems.append("limits.sibling-bytes is below limits.object-bytes: no object of that size could be stored")
+        }
+
+        let lanes = values.integer(.lanes) ?? 0
+        let interval = Duration.milliseconds(values.integer(.durabilityInterval) ?? 1000)
+
+        self.nodeName = nodeName
+        self.node = node
+        self.dataFolder = dataFolder
+        self.clusterName = clusterName
+        self.members = members
+        self.limits = limits
+        laneCount = lanes == 0 ? min(Self.maximumLanesByDefault, System.coreCount) : lanes
+        readerCount = values.integer(.readers) ?? 4
+        durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced
+        connectionLimit = values.integer(.connections) ?? 10_000
+        memoryBudgetBytes = values.integer(.memoryBudget) ?? 256 << 20
+        requestTimeout = .milliseconds(values.integer(.requestTimeout) ?? 10_000)
+        stopTimeout = .milliseconds(values.integer(.stopTimeout) ?? 5_000)
+        logLevel = Logger.Level(rawValue: values.text(.logLevel) ?? "info") ?? .info
+        logJSON = values.boolean(.logJSON) ?? false
+
+        guard problems.isEmpty, let key, let ringSize else { throw ConfigurationError(problems) }
+        clusterKey = key
+        self.ringSize = ringSize
+    }
+
+    private static func secret(_ values: ConfigurationValues) -> Result<[UInt8], ConfigurationError> {
+        func failure(_ problem: String) -> Result<[UInt8], ConfigurationError> {
+            .failure(ConfigurationError([problem]))
+        }
+        switch (values.text(.clusterKey), values.text(.clusterKeyFile)) {
+        case (.some, .some):
+            return failure("cluster.key and cluster.key-file are both set; keep one")
+        case (let text?, nil):
+            return .success(Array(text.utf8))
+        case (nil, nil):
+            return failure(
+                "the cluster has no key. Make one, the same for every node: "
+                    + "head -c 32 /dev/urandom | base64 > cluster.key; chmod 600 cluster.key; "
+                    + "then set cluster.key-file")
+        case (nil, let path?):
+            let place = values.place(.clusterKeyFile)
+            guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
+                let size = attributes[.size] as? UInt64, size <= UInt64(maximumKeyFileBytes),
+                let content = FileManager.default.contents(atPath: path)
+            else {
+                return failure("\(place): \(path) cannot be read, or is larger than \(maximumKeyFileBytes) bytes")
+            }
+            let mode = (attributes[.posixPermissions] as? NSNumber)?.intValue ?? 0
+            guard mode & 0o077 == 0 else {
+                return failure("\(place): others may read \(path); chmod 600 \(path)")
+            }
+            let space = Set(" \t\r\n".utf8)
+            return .success(Array(content.reversed().drop { space.contains($0) }.reversed()))
+        }
+    }
+}
+
+extension ServerConfiguration {
+    /// Memtables take three eighths of the budget; they are charged to the cache, so the cache is the whole.
+    var storeOptions: StoreOptions {
+        var options = StoreOptions()
+        options.memtableBytes = memoryBudgetBytes * 3 / 8
+        options.cacheBytes = memoryBudgetBytes
+        return options
+    }
+}

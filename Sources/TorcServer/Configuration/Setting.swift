@@ -1,0 +1,160 @@
+// Every setting of a node: its name, what it may hold and what it is when nobody says. The command line's
+// help, the check of a configuration file and `torc serve --check` are all made from this one table.
+//
+// A setting has one name in three spellings: `request.timeout-ms` in a file, `TORC_REQUEST_TIMEOUT_MS` in
+// the environment, `--request-timeout-ms` as a flag.
+
+/// One setting.
+package struct Setting: Sendable {
+    package enum Kind: Sendable {
+        case text
+        case path
+        case address
+        case wholeNumber(ClosedRange<Int>, unit: String)
+        case powerOfTwo(ClosedRange<Int>)
+        case flag
+        case choice([String])
+        case list(of: String)
+    }
+
+    package let key: String
+    package let kind: Kind
+    /// What it is when nobody says, as it would be written; nil: nothing.
+    package let standard: String?
+    package var isSecret = false
+    package let help: String
+
+    package var flagName: String { "--" + key.replacing(".", with: "-") }
+    package var environmentName: String {
+        Self.environmentPrefix + key.uppercased().replacing(".", with: "_").replacing("-", with: "_")
+    }
+
+    package static let environmentPrefix = "TORC_"
+
+    /// What a value must look like, for a person who wrote another one.
+    package var expectation: String {
+        switch kind {
+        case .text: "some text"
+        case .path: "a path"
+        case .address: "an address such as 127.0.0.1:8087 or [::1]:8087"
+        case .wholeNumber(let range, let unit):
+            "a whole number\(unit.isEmpty ? "" : " of \(unit)") from \(range.lowerBound) to \(range.upperBound)"
+        case .powerOfTwo(let range): "a power of two from \(range.lowerBound) to \(range.upperBound)"
+        case .flag: "true or false"
+        case .choice(let choices): choices.joined(separator: " or ")
+        case .list(let element): "a list of \(element)"
+        }
+    }
+}
+
+extension Setting {
+    package static let nodeName = Setting(
+        key: "node.name", kind: .text, standard: nil,
+        help: "This node's name, one of the names in cluster.members.")
+    package static let dataFolder = Setting(
+        key: "data-folder", kind: .path, standard: nil, help: "Where this node keeps its data.")
+    package static let clusterName = Setting(
+        key: "cluster.name", kind: .text, standard: "torc", help: "The cluster's name; the same on every node.")
+    package static let clusterKey = Setting(
+        key: "cluster.key", kind: .text, standard: nil, isSecret: true,
+        help: "The cluster's secret, at least 16 bytes; better kept in a file of its own.")
+    package static let clusterKeyFile = Setting(
+        key: "cluster.key-file", kind: .path, standard: nil, help: "A file that holds the cluster's secret, mode 0600.")
+    package static let clusterMembers = Setting(
+        key: "cluster.members", kind: .list(of: "members, each NAME=HOST:PORT"),
+        standard: nil,
+        help: "The first members and their peer addresses; the same list on every node. Without it: this node alone.")
+    package static let ringPartitions = Setting(
+        key: "cluster.partitions", kind: .powerOfTwo(8...16_384), standard: "64",
+        help: "Q, the partitions of the ring; fixed when the cluster is made.")
+    package static let protocolBuffersAddress = Setting(
+        key: "listen.pb", kind: .address, standard: "127.0.0.1:8087", help: "Riak's protocol buffers.")
+    package static let httpAddress = Setting(
+        key: "listen.http", kind: .address, standard: "127.0.0.1:8098", help: "Riak's HTTP API.")
+    package static let peerAddress = Setting(
+        key: "listen.peer", kind: .address, standard: "127.0.0.1:8099", help: "Other nodes of the cluster.")
+    package static let insecure = Setting(
+        key: "insecure", kind: .flag, standard: "false",
+        help: "Listen on addresses other than loopback although nothing is encrypted.")
+    package static let lanes = Setting(
+        key: "threads.lanes", kind: .wholeNumber(0...64, unit: "event loops"), standard: "0",
+        help: "Event loops, each with its own partitions; 0: one a core, four at most.")
+    package static let readers = Setting(
+        key: "threads.readers", kind: .wholeNumber(1...64, unit: "threads"), standard: "4",
+        help: "Threads that read from disk what is not in memory.")
+    package static let durability = Setting(
+        key: "durability.mode", kind: .choice(["synced", "buffered"]), standard: "synced",
+        help: "Whether a write is on disk before it is acknowledged, or at most an interval later.")
+    package static let durabilityInterval = Setting(
+        key: "durability.interval-ms", kind: .wholeNumber(1...60_000, unit: "milliseconds"), standard: "1000",
+        help: "In buffered mode: what a power failure may cost.")
+    package static let objectBytes = Setting(
+        key: "limits.object-bytes", kind: .wholeNumber(1...(64 << 20), unit: "bytes"), standard: "1048576",
+        help: "The largest object; a larger one is refused.")
+    package static let siblings = Setting(
+        key: "limits.siblings", kind: .wholeNumber(1...10_000, unit: ""), standard: "100",
+        help: "Siblings that may stand; a write that would make one more is refused.")
+    package static let siblingBytes = Setting(
+        key: "limits.sibling-bytes", kind: .wholeNumber(1...(512 << 20), unit: "bytes"), standard: "8388608",
+        help: "Bytes of all siblings together; a write that would make them more is refused.")
+    package static let openRequests = Setting(
+        key: "limits.requests", kind: .wholeNumber(16...1_000_000, unit: "requests"), standard: "8192",
+        help: "Requests under way in one lane; one more is answered `overloaded`.")
+    package static let connections = Setting(
+        key: "limits.connections", kind: .wholeNumber(1...1_000_000, unit: "connections"), standard: "10000",
+        help: "Client connections a protocol; one more is closed at once.")
+    package static let memoryBudget = Setting(
+        key: "memory.budget-bytes", kind: .wholeNumber((16 << 20)...(1 << 42), unit: "bytes"), standard: "268435456",
+        help: "Memory for RocksDB's block cache and write buffers together.")
+    package static let requestTimeout = Setting(
+        key: "request.timeout-ms", kind: .wholeNumber(1...3_600_000, unit: "milliseconds"), standard: "10000",
+        help: "The deadline of a request that names none.")
+    package static let stopTimeout = Setting(
+        key: "stop.timeout-ms", kind: .wholeNumber(0...600_000, unit: "milliseconds"), standard: "5000",
+        help: "How long a stopping node waits for the requests that are under way.")
+    package static let logLevel = Setting(
+        key: "log.level", kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+        standard: "info", help: "What is logged.")
+    package static let logJSON = Setting(
+        key: "log.json", kind: .flag, standard: "false", help: "Log one JSON object a line, for programs.")
+
+    /// In the order in which they are shown.
+    package static let all: [Setting] = [
+        nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
+        protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
+        objectBytes, siblings, siblingBytes, openRequests, connections, memoryBudget, requestTimeout, stopTimeout,
+        logLevel, logJSON,
+    ]
+
+    /// Variables that begin like a setting's and are read by the tools around the server.
+    package static let foreignEnvironment: Set<String> = [
+        "TORC_CONFIG", "TORC_BIN", "TORC_QUIET", "TORC_STRICT", "TORC_MUTATIONS", "TORC_FUZZ",
+    ]
+
+    package static func named(_ key: String) -> Setting? { all.first { $0.key == key } }
+
+    /// What was probably meant by a name that no setting has.
+    static func suggestion(for name: String, among names: [String]) -> String {
+        let nearest = names.map { ($0, editDistance($0, name)) }.min { $0.1 < $1.1 }
+        if let (candidate, distance) = nearest, distance <= max(2, name.count / 4) {
+            return "did you mean \(candidate)?"
+        }
+        return "valid are: \(names.joined(separator: ", "))"
+    }
+
+    /// Levenshtein's distance.
+    private static func editDistance(_ left: String, _ right: String) -> Int {
+        let target = Array(right)
+        var row = Array(0...target.count)
+        for (i, character) in left.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for j in 0..<target.count {
+                let substituted = diagonal + (character == target[j] ? 0 : 1)
+                diagonal = row[j + 1]
+                row[j + 1] = min(substituted, row[j] + 1, diagonal + 1)
+            }
+        }
+        return row[target.count]
+    }
+}
