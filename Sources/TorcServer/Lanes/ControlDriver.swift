@@ -1,0 +1,137 @@
+// The shell of the control machine: bucket properties in this slice. It runs on the first lane's loop, which
+// is idle enough for it, and hands what must reach the disk to a reader thread.
+
+import Logging
+import NIOCore
+import NIOPosix
+import TorcModel
+import TorcReplication
+import TorcStorage
+import TorcWire
+
+final class ControlDriver: @unchecked Sendable {
+    let eventLoop: any EventLoop
+
+    private let loops: NodeLoops
+    private var control: Control
+    private let store: NodeStore
+    private let links: PeerLinks
+    private let threads: NIOThreadPool
+    private let logger: Logger
+    private var effects: [ControlEffect] = []
+    private var receivers: [RequestID: @Sendable (PropertiesAnswer) -> Void] = [:]
+    private var timer: Scheduled<Void>?
+    /// What is on disk, or on its way there.
+    private var durable: PropertiesTable
+    private var unstored: [UInt64] = []
+    private var isStoring = false
+    private var isStopped = false
+
+    init(
+        eventLoop: any EventLoop, loops: NodeLoops, control: Control, store: NodeStore, links: PeerLinks,
+        threads: NIOThreadPool, logger: Logger
+    ) {
+        self.eventLoop = eventLoop
+        self.loops = loops
+        self.control = control
+        durable = control.table
+        self.store = store
+        self.links = links
+        self.threads = threads
+        self.logger = logger
+    }
+
+    /// From any thread.
+    func send(_ event: ControlEvent) {
+        if eventLoop.inEventLoop {
+            handle(event)
+        } else {
+            eventLoop.execute { self.handle(event) }
+        }
+    }
+
+    /// From any thread. A change of nil resets the scope. The answer comes on the control loop.
+    func setProperties(
+        _ id: RequestID, of scope: PropertiesScope, to change: PropertiesChange?, holdsData: Bool,
+        deadline: MonotonicTime, receiver: @escaping @Sendable (PropertiesAnswer) -> Void
+    ) {
+        eventLoop.execute {
+            self.receivers[id] = receiver
+            if let change {
+                self.handle(.setProperties(id, scope, change, holdsData: holdsData, deadline: deadline))
+            } else {
+                self.handle(.resetProperties(id, scope, holdsData: holdsData, deadline: deadline))
+            }
+        }
+    }
+
+    /// On the control loop.
+    func properties(of scope: PropertiesScope) -> BucketProperties { control.table[scope] }
+
+    /// On the control loop.
+    func stop() {
+        isStopped = true
+        timer?.cancel()
+        timer = nil
+    }
+
+    private func handle(_ event: ControlEvent) {
+        guard !isStopped else { return }
+        control.handle(event, now: NodeClock.now(), effects: &effects)
+        var next = 0
+        while next < effects.count {
+            let effect = effects[next]
+            next += 1
+            carryOut(effect)
+        }
+        effects.removeAll(keepingCapacity: true)
+        setTimer()
+    }
+
+    private func carryOut(_ effect: ControlEffect) {
+        switch effect {
+        case .storeProperties(let number, let entries):
+            for entry in entries { durable.merge(entry) }
+            unstored.append(number)
+            storeProperties()
+        case .propertiesChanged(let entries):
+            for lane in loops.lanes { lane.send(.propertiesChanged(entries)) }
+            for entry in entries {
+                logger.info("bucket properties changed", metadata: ["scope": "\(entry.scope)"])
+            }
+        case .send(let message, let node):
+            if node != loops.node { links.send(message, to: node) }
+        case .answer(let id, let answer):
+            receivers.removeValue(forKey: id)?(answer)
+        }
+    }
+
+    /// One at a time, so that an older table never lands on a newer one; what comes meanwhile shares the next.
+    private func storeProperties() {
+        guard !isStoring, !unstored.isEmpty else { return }
+        isStoring = true
+        let numbers = unstored
+        unstored.removeAll()
+        let bytes = StoredProperties.encode(durable)
+        threads.submit { state in
+            guard case .active = state else { return }
+            do {
+                try self.store.putMeta([(StoredProperties.key, bytes)])
+            } catch {
+                NodeFailure.stop(self.logger, "bucket properties cannot be stored", error)
+            }
+            self.eventLoop.execute {
+                self.isStoring = false
+                for number in numbers { self.handle(.propertiesStored(number)) }
+                self.storeProperties()
+            }
+        }
+    }
+
+    private func setTimer() {
+        timer?.cancel()
+        timer = nil
+        guard let deadline = control.nextDeadline else { return }
+        timer = eventLoop.scheduleTask(deadline: .uptimeNanoseconds(deadline.nanoseconds)) { self.send(.tick) }
+    }
+}

@@ -1,0 +1,406 @@
+// The shell of one lane: it brings events to the pure `Lane` and carries its effects out. One event loop owns
+// it; nothing here is locked, and everything that touches it runs on that loop.
+//
+//   inbox ─► one turn of the loop: handle all that has arrived, reads from memory answered at once
+//        ─► turnEnded ─► the turn's writes in one unsynced batch ─► committed ─► the sync thread is told
+//        ─► … ─► synced comes back as an event
+//
+// A turn schedules itself behind the input of the loop's present tick, so everything that the sockets brought
+// in this tick shares one batch. While RocksDB asks writers to wait, the batch is tried again and the inbox
+// waits: that is the backpressure, and the lane's own bounds answer `overloaded` when it lasts.
+
+import Logging
+import NIOCore
+import NIOPosix
+import TorcModel
+import TorcReplication
+import TorcStorage
+import TorcWire
+
+/// Who waits for the answer to a request. A closure is called on the lane's loop, a Riak reply on its own.
+enum AnswerReceiver: Sendable {
+    case riak(RiakReply)
+    case closure(@Sendable (ClientAnswer) -> Void)
+}
+
+/// Who takes the pieces of a listing.
+enum ListingReceiver: Sendable {
+    case riak(RiakReply)
+    case closure(@Sendable (ListPiece) -> Void)
+}
+
+final class LaneDriver: @unchecked Sendable {
+    /// A commit that RocksDB puts off is tried again after the first, then after twice as long, up to the last.
+    private static let firstRetryDelay = TimeAmount.milliseconds(1)
+    private static let lastRetryDelay = TimeAmount.milliseconds(100)
+    /// A turn takes so many rounds of messages that the lane sent itself, and leaves the rest to the next.
+    private static let roundsPerTurn = 8
+
+    let index: Int
+    let eventLoop: any EventLoop
+    private(set) var metrics = LaneMetrics()
+
+    private let loops: NodeLoops
+    private var lane: Lane
+    private let store: LaneStore
+    private let nodeStore: NodeStore
+    private let groupCommit: GroupCommit
+    private let links: PeerLinks
+    private let readers: NIOThreadPool
+    private let logger: Logger
+
+    private var inbox: [LaneEvent] = []
+    private var arrived: [LaneEvent] = []
+    private var effects: [LaneEffect] = []
+    private var now = NodeClock.now()
+    private var turnIsScheduled = false
+    private var stalledBatch: BatchNumber?
+    private var timer: (deadline: MonotonicTime, task: Scheduled<Void>)?
+    /// Batches whose sync is under way, with the time of their commit.
+    private var unsynced = CircularBuffer<(batch: BatchNumber, committed: MonotonicTime)>()
+
+    private struct OpenRequest {
+        var operation: ClientOperation
+        var began: MonotonicTime
+        var receiver: AnswerReceiver
+    }
+
+    private var requests: [RequestID: OpenRequest] = [:]
+    private var listings: [RequestID: ListingReceiver] = [:]
+    private var whenDrained: EventLoopPromise<Void>?
+    private var isStopped = false
+
+    init(
+        index: Int, eventLoop: any EventLoop, loops: NodeLoops, lane: Lane, store: LaneStore, nodeStore: NodeStore,
+        groupCommit: GroupCommit,
+        links: PeerLinks, readers: NIOThreadPool, logger: Logger
+    ) {
+        self.index = index
+        self.eventLoop = eventLoop
+        self.loops = loops
+        self.lane = lane
+        self.store = store
+        self.nodeStore = nodeStore
+        self.groupCommit = groupCommit
+        self.links = links
+        self.readers = readers
+        self.logger = logger
+    }
+
+    // MARK: In
+
+    /// On the lane's loop.
+    func enqueue(_ event: LaneEvent) {
+        inbox.append(event)
+        scheduleTurn()
+    }
+
+    /// From any thread.
+    func send(_ event: LaneEvent) {
+        if eventLoop.inEventLoop {
+            enqueue(event)
+        } else {
+            eventLoop.execute { self.enqueue(event) }
+        }
+    }
+
+    /// On the lane's loop. `deadline` is absolute.
+    func submit(
+        _ id: RequestID, _ request: ClientRequest, deadline: MonotonicTime, receiver: AnswerReceiver
+    ) {
+        requests[id] = OpenRequest(
+            operation: ClientOperation(request), began: NodeClock.monotonic(), receiver: receiver)
+        enqueue(.client(id, request, deadline: deadline))
+    }
+
+    /// On the lane's loop.
+    func list(_ id: RequestID, _ request: ListRequest, deadline: MonotonicTime, receiver: ListingReceiver) {
+        listings[id] = receiver
+        enqueue(.list(id, request, deadline: deadline))
+    }
+
+    /// On the lane's loop: nobody waits for this request or listing any more.
+    func cancel(_ id: RequestID) {
+        guard requests.removeValue(forKey: id) != nil || listings.removeValue(forKey: id) != nil else { return }
+        enqueue(.cancel(id))
+    }
+
+    /// On the lane's loop: the next piece of a listing.
+    func continueListing(_ id: RequestID) {
+        guard listings[id] != nil else { return }
+        enqueue(.listContinue(id))
+    }
+
+    /// On the lane's loop: takes no new requests; succeeds when those that are open have been answered. Peers
+    /// go on writing meanwhile: a node that waited for silence would never stop under load.
+    func drain() -> EventLoopFuture<Void> {
+        let promise = whenDrained ?? eventLoop.makePromise()
+        whenDrained = promise
+        enqueue(.drain)
+        return promise.futureResult
+    }
+
+    /// On the lane's loop: nothing is carried out any more. What is still open is never answered.
+    func stop() {
+        isStopped = true
+        inbox.removeAll()
+        timer?.task.cancel()
+        timer = nil
+        whenDrained?.succeed()
+        whenDrained = nil
+    }
+
+    /// On the lane's loop.
+    func snapshot() -> LaneMetrics {
+        var copy = metrics
+        copy.openRequests = requests.count
+        return copy
+    }
+
+    // MARK: A turn
+
+    private func scheduleTurn() {
+        guard !turnIsScheduled, stalledBatch == nil, !isStopped else { return }
+        turnIsScheduled = true
+        eventLoop.execute { self.turn() }
+    }
+
+    private func turn() {
+        turnIsScheduled = false
+        guard !isStopped, stalledBatch == nil else { return }
+        now = NodeClock.now()
+        metrics.turns += 1
+        var rounds = 0
+        while !inbox.isEmpty, rounds < Self.roundsPerTurn {
+            rounds += 1
+            swap(&inbox, &arrived)
+            metrics.events += UInt64(arrived.count)
+            for event in arrived {
+                lane.handle(event, now: now, effects: &effects)
+                carryOut()
+            }
+            arrived.removeAll(keepingCapacity: true)
+        }
+        lane.handle(.turnEnded, now: now, effects: &effects)
+        carryOut()
+        setTimer()
+        if !inbox.isEmpty { scheduleTurn() }
+        if let promise = whenDrained, requests.isEmpty, listings.isEmpty, lane.openCount == 0, inbox.isEmpty {
+            whenDrained = nil
+            promise.succeed()
+        }
+    }
+
+    /// Effects in their order. What is answered from memory appends its own effects behind.
+    private func carryOut() {
+        var next = 0
+        while next < effects.count {
+            let effect = effects[next]
+            next += 1
+            switch effect {
+            case .read(let token, let partition, let key):
+                read(token, partition, key)
+            case .scan(let request):
+                scan(request)
+            case .write(let write):
+                append(write)
+            case .commit(let batch):
+                commit(batch, delay: Self.firstRetryDelay)
+            case .send(let message, let node):
+                send(message, to: node)
+            case .answer(let request, let answer):
+                self.answer(request, answer)
+            case .listed(let request, let piece):
+                listed(request, piece)
+            case .observed(let observation):
+                note(observation)
+            }
+        }
+        effects.removeAll(keepingCapacity: true)
+    }
+
+    private func setTimer() {
+        guard let deadline = lane.nextDeadline else { return }
+        // A timer that fires early finds nothing to do and is set anew: cheaper than moving it with each request.
+        if let timer, timer.deadline <= deadline { return }
+        timer?.task.cancel()
+        let task = eventLoop.scheduleTask(deadline: .uptimeNanoseconds(deadline.nanoseconds)) {
+            self.timer = nil
+            self.enqueue(.tick)
+        }
+        timer = (deadline, task)
+    }
+
+    // MARK: The store
+
+    private func read(_ token: StoreToken, _ partition: PartitionID, _ key: ObjectKey) {
+        switch store.readInMemory(partition, key) {
+        case .known(let result):
+            metrics.readsFromMemory += 1
+            lane.handle(.recordRead(token, result), now: now, effects: &effects)
+        case .notInMemory:
+            metrics.readsFromDisk += 1
+            lane.handle(.recordReadDeferred(token), now: now, effects: &effects)
+            readers.submit { state in
+                guard case .active = state else { return }
+                let result = self.nodeStore.readBlocking(partition, key)
+                self.eventLoop.execute { self.enqueue(.recordRead(token, result)) }
+            }
+        }
+    }
+
+    private func scan(_ request: ScanRequest) {
+        readers.submit { state in
+            guard case .active = state else { return }
+            do {
+                let page = try self.nodeStore.scan(request)
+                self.eventLoop.execute {
+                    self.enqueue(.scanned(request.token, entries: page.entries, finished: page.finished))
+                }
+            } catch {
+                self.logger.error("a partition cannot be scanned", metadata: ["error": "\(error)"])
+                self.eventLoop.execute { self.enqueue(.scanned(request.token, entries: nil, finished: true)) }
+            }
+        }
+    }
+
+    private func append(_ write: RecordWrite) {
+        do {
+            try store.append(write)
+            metrics.recordsWritten += 1
+        } catch {
+            NodeFailure.stop(logger, "a record cannot be written", error)
+        }
+    }
+
+    private func commit(_ batch: BatchNumber, delay: TimeAmount) {
+        do {
+            switch try store.commit(leaves: lane.leaves) {
+            case .committed:
+                stalledBatch = nil
+                metrics.commits += 1
+                unsynced.append((batch, now.monotonic))
+                lane.handle(.committed(batch), now: now, effects: &effects)
+                groupCommit.announce(lane: index, batch)
+            case .stalled:
+                metrics.stalls += 1
+                stalledBatch = batch
+                eventLoop.scheduleTask(in: delay) { self.retry(batch, delay: delay) }
+            }
+        } catch {
+            NodeFailure.stop(logger, "the log cannot be written", error)
+        }
+    }
+
+    /// Now and then, so that an idle lane's leaves get stored too.
+    func storeLeavesIfDue() {
+        guard stalledBatch == nil, !isStopped else { return }
+        do {
+            _ = try store.commitIfDue(leaves: lane.leaves)
+        } catch {
+            NodeFailure.stop(logger, "the log cannot be written", error)
+        }
+    }
+
+    /// On the lane's loop, after `stop`: what the store is closed with.
+    var leaves: LeafTable { lane.leaves }
+
+    private func retry(_ batch: BatchNumber, delay: TimeAmount) {
+        guard !isStopped else { return }
+        now = NodeClock.now()
+        let next = TimeAmount.nanoseconds(min(delay.nanoseconds * 2, Self.lastRetryDelay.nanoseconds))
+        commit(batch, delay: next)
+        carryOut()
+        if stalledBatch == nil { scheduleTurn() }
+    }
+
+    /// From the sync thread.
+    func synced(through batch: BatchNumber) {
+        eventLoop.execute {
+            let time = NodeClock.monotonic()
+            while let first = self.unsynced.first, first.batch <= batch {
+                self.metrics.sync.record(microseconds: time.microseconds(since: first.committed))
+                self.unsynced.removeFirst()
+            }
+            self.enqueue(.synced(through: batch))
+        }
+    }
+
+    // MARK: Out
+
+    private func send(_ message: PeerMessage, to node: NodeID) {
+        metrics.messagesSent += 1
+        if node == loops.node {
+            loops.deliver(message, from: node)
+        } else {
+            links.send(message, to: node)
+        }
+    }
+
+    /// On the lane's loop, from a peer or from another lane of this node.
+    func receive(_ message: PeerMessage, from node: NodeID) {
+        metrics.messagesReceived += 1
+        enqueue(.peer(from: node, message))
+    }
+
+    private func answer(_ id: RequestID, _ answer: ClientAnswer) {
+        guard let request = requests.removeValue(forKey: id) else { return }
+        metrics.note(request.operation, answer, microseconds: now.monotonic.microseconds(since: request.began))
+        switch request.receiver {
+        case .riak(let reply):
+            if reply.eventLoop.inEventLoop {
+                reply.answer(answer)
+            } else {
+                reply.eventLoop.execute { reply.answer(answer) }
+            }
+        case .closure(let closure): closure(answer)
+        }
+    }
+
+    private func listed(_ id: RequestID, _ piece: ListPiece) {
+        guard let receiver = listings[id] else { return }
+        switch piece {
+        case .items: break
+        case .done, .failed: listings[id] = nil
+        }
+        switch receiver {
+        case .riak(let reply):
+            if reply.eventLoop.inEventLoop {
+                reply.listed(piece)
+            } else {
+                reply.eventLoop.execute { reply.listed(piece) }
+            }
+        case .closure(let closure): closure(piece)
+        }
+    }
+
+    private func note(_ observation: LaneObservation) {
+        switch observation {
+        case .readRepaired(let key, let replicas):
+            metrics.readRepairs += 1
+            logger.debug("stale replicas repaired", metadata: ["key": "\(key)", "replicas": "\(replicas)"])
+        case .speculativeRead:
+            metrics.speculativeReads += 1
+        case .actorRetired(let key, let actor):
+            logger.notice(
+                "a record shows writes that this node forgot; it goes on under a new actor",
+                metadata: ["key": "\(key)", "actor": "\(actor)"])
+        case .unreadableRecord(let key):
+            metrics.unreadableRecords += 1
+            logger.error("a record on disk cannot be read", metadata: ["key": "\(key)"])
+        case .lwwRestamped:
+            metrics.restampedWrites += 1
+        case .overloaded:
+            metrics.overloads += 1
+        case .duplicateForwardIgnored(let node):
+            metrics.ignoredForwards += 1
+            logger.debug("a forwarded write came twice", metadata: ["peer": "\(node)"])
+        }
+    }
+}
+
+extension MonotonicTime {
+    func microseconds(since earlier: MonotonicTime) -> UInt64 {
+        self <= earlier ? 0 : (nanoseconds - earlier.nanoseconds) / 1000
+    }
+}

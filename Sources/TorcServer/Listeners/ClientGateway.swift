@@ -1,0 +1,198 @@
+// Between the clients' protocols and the lanes: names requests, finds the lane of a key, carries a request
+// there and its answer back. There is one for each event loop, used on that loop alone; a request whose key
+// belongs to another loop's lane hops there once and back once.
+//
+//   request id = u8 loop of the client | u8 lane | 48 bits of a counter
+//
+// The loop makes the number unique in every lane, the lane says where to cancel.
+
+import Logging
+import NIOCore
+import TorcModel
+import TorcReplication
+import TorcWire
+
+final class ClientGateway: RiakBackend, @unchecked Sendable {
+    let nodeName: String
+    let eventLoop: any EventLoop
+
+    private let index: Int
+    private let loops: NodeLoops
+    private let memberNames: [NodeID: String]
+    private let ring: Ring
+    private let defaultTimeout: Duration
+    /// Of the lane on the same loop.
+    private let localLane: LaneDriver
+    private var counter: UInt64 = 0
+    private var generator = SystemRandomNumberGenerator()
+
+    init(
+        index: Int, loops: NodeLoops, ring: Ring, nodeName: String, memberNames: [NodeID: String],
+        defaultTimeout: Duration
+    ) {
+        self.index = index
+        self.loops = loops
+        self.ring = ring
+        self.nodeName = nodeName
+        self.memberNames = memberNames
+        self.defaultTimeout = defaultTimeout
+        localLane = loops.lanes[index]
+        eventLoop = localLane.eventLoop
+    }
+
+    private func nextID(lane: Int) -> RequestID {
+        counter += 1
+        return RequestID(rawValue: UInt64(index) << 56 | UInt64(lane) << 48 | counter & 0xffff_ffff_ffff)
+    }
+
+    private func lane(of operation: RiakOperation) -> LaneDriver {
+        loops.lanes[Int(operation.rawValue >> 48 & 0xff)]
+    }
+
+    private func deadline(_ timeout: Duration?) -> MonotonicTime {
+        NodeClock.monotonic().advanced(by: timeout ?? defaultTimeout)
+    }
+
+    // MARK: Requests
+
+    /// On this gateway's loop. A closure is called on the loop of the key's lane.
+    @discardableResult
+    func submit(_ request: ClientRequest, timeout: Duration?, receiver: AnswerReceiver) -> RiakOperation {
+        let lane = loops.lane(of: request.key)
+        let id = nextID(lane: lane.index)
+        let deadline = deadline(timeout)
+        if lane === localLane {
+            lane.submit(id, request, deadline: deadline, receiver: receiver)
+        } else {
+            lane.eventLoop.execute { lane.submit(id, request, deadline: deadline, receiver: receiver) }
+        }
+        return RiakOperation(rawValue: id.rawValue)
+    }
+
+    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+        submit(request, timeout: timeout, receiver: .riak(reply))
+    }
+
+    /// On this gateway's loop: any lane can list, so the one of this loop does.
+    @discardableResult
+    func list(_ request: ListRequest, timeout: Duration?, receiver: ListingReceiver) -> RiakOperation {
+        let id = nextID(lane: index)
+        localLane.list(id, request, deadline: deadline(timeout), receiver: receiver)
+        return RiakOperation(rawValue: id.rawValue)
+    }
+
+    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+        list(request, timeout: timeout, receiver: .riak(reply))
+    }
+
+    func continueListing(_ operation: RiakOperation) {
+        localLane.continueListing(RequestID(rawValue: operation.rawValue))
+    }
+
+    func cancel(_ operation: RiakOperation) {
+        let lane = lane(of: operation)
+        let id = RequestID(rawValue: operation.rawValue)
+        if lane === localLane {
+            lane.cancel(id)
+        } else {
+            lane.eventLoop.execute { lane.cancel(id) }
+        }
+    }
+
+    // MARK: Properties
+
+    /// From any loop; the closure is called on the control loop.
+    func properties(of scope: PropertiesScope, receiver: @escaping @Sendable (BucketProperties) -> Void) {
+        let control = loops.control!
+        if control.eventLoop.inEventLoop {
+            receiver(control.properties(of: scope))
+        } else {
+            control.eventLoop.execute { receiver(control.properties(of: scope)) }
+        }
+    }
+
+    func properties(of scope: PropertiesScope, reply: RiakReply) {
+        properties(of: scope) { properties in
+            if reply.eventLoop.inEventLoop {
+                reply.properties(properties)
+            } else {
+                reply.eventLoop.execute { reply.properties(properties) }
+            }
+        }
+    }
+
+    /// On this gateway's loop; the closure is called on the control loop or this one. A change of nil resets.
+    func setProperties(
+        of scope: PropertiesScope, to change: PropertiesChange?, timeout: Duration?,
+        receiver: @escaping @Sendable (PropertiesAnswer) -> Void
+    ) {
+        let deadline = deadline(timeout)
+        let id = nextID(lane: index)
+        let control = loops.control!
+        // A reset may change n as well.
+        guard change == nil || change?.n != nil else {
+            return control.setProperties(
+                id, of: scope, to: change, holdsData: false, deadline: deadline, receiver: receiver)
+        }
+        holdsData(scope, timeout: timeout) { holdsData in
+            guard let holdsData else { return receiver(.indeterminate(copies: 0, needed: 1)) }
+            control.setProperties(
+                id, of: scope, to: change, holdsData: holdsData, deadline: deadline, receiver: receiver)
+        }
+    }
+
+    func setProperties(of scope: PropertiesScope, to change: PropertiesChange?, reply: RiakReply) {
+        setProperties(of: scope, to: change, timeout: nil) { answer in
+            if reply.eventLoop.inEventLoop {
+                reply.changed(answer)
+            } else {
+                reply.eventLoop.execute { reply.changed(answer) }
+            }
+        }
+    }
+
+    /// Whether a bucket, or any bucket of a type, holds a key: a listing that stops at the first. Nil when some
+    /// partition could not be read and no key was found before.
+    private func holdsData(
+        _ scope: PropertiesScope, timeout: Duration?, receiver: @escaping @Sendable (Bool?) -> Void
+    ) {
+        let subject: PageRequest.Subject =
+            switch scope {
+            case .bucket(let bucket): .keys(bucket)
+            case .type(let type): .buckets(type: type)
+            }
+        let id = nextID(lane: index)
+        let lane = localLane
+        let listing = ListingReceiver.closure { piece in
+            switch piece {
+            case .items(let items) where items.isEmpty: lane.continueListing(id)
+            case .items:
+                lane.cancel(id)
+                receiver(true)
+            case .done: receiver(false)
+            case .failed: receiver(nil)
+            }
+        }
+        lane.list(id, ListRequest(subject: subject), deadline: deadline(timeout), receiver: listing)
+    }
+
+    // MARK: The rest
+
+    func preferenceList(of key: ObjectKey, reply: RiakReply) {
+        let partition = ring.size.partition(of: key.position)
+        let names = memberNames
+        let ring = ring
+        properties(of: .bucket(key.bucket)) { properties in
+            let entries = ring.preferenceList(of: partition, count: Int(properties.n)).map { node in
+                PreferenceEntry(partition: partition, node: names[node] ?? "\(node)", isPrimary: true)
+            }
+            if reply.eventLoop.inEventLoop {
+                reply.preferenceList(entries)
+            } else {
+                reply.eventLoop.execute { reply.preferenceList(entries) }
+            }
+        }
+    }
+
+    func keyEntropy() -> (UInt64, UInt64) { (generator.next(), generator.next()) }
+}

@@ -1,0 +1,328 @@
+// A node from its data folder to its listeners, and back.
+//
+//   peek at the folder ─► ask the peers whether this node is alive elsewhere     nothing written yet
+//     ─► open the store, new incarnation, durable
+//     ─► lanes, control, sync thread ─► peer links ─► clients
+//
+// It stops in the opposite order: no new connections, the requests under way finish or fail, what they wrote
+// is synced, links and store close. What a stop cannot wait for any longer is left to the deadline of its client.
+
+package import Logging
+import Crypto
+import NIOCore
+import NIOPosix
+package import TorcModel
+import TorcReplication
+import TorcStorage
+import TorcWire
+
+package final class Node: @unchecked Sendable {
+    /// How long the peers are asked whether this node is alive elsewhere.
+    private static let probeTime = Duration.seconds(2)
+    /// What a stop waits for connections to close once everything is answered.
+    private static let closingTime = Duration.seconds(1)
+
+    package let configuration: ServerConfiguration
+    package private(set) var protocolBuffersAddress: HostAddress
+    package private(set) var httpAddress: HostAddress
+    package private(set) var peerAddress: HostAddress
+    package let incarnation: Incarnation
+
+    private let logger: Logger
+    private let group: MultiThreadedEventLoopGroup
+    private let readers: NIOThreadPool
+    private let store: NodeStore
+    private let laneStores: [LaneStore]
+    private let recovery: RecoveryReport
+    private let groupCommit: GroupCommit
+    private let loops: NodeLoops
+    private let links: [PeerLinks]
+    private let inboxes: [PeerInbox]
+    private let peerListener: PeerListener
+    private let protocolBuffers: ProtocolBuffersListener
+    private let http: HTTPListener
+    private let started = NodeClock.monotonic()
+    private var stopping: Task<Void, Never>?
+
+    private init(
+        configuration: ServerConfiguration, logger: Logger, group: MultiThreadedEventLoopGroup, readers: NIOThreadPool,
+        opened: NodeStore.Opened, properties: PropertiesTable, identity: PeerIdentity, peers: PeerConfiguration,
+        ring: Ring
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.group = group
+        self.readers = readers
+        store = opened.store
+        laneStores = opened.lanes
+        recovery = opened.report
+        incarnation = identity.incarnation
+        protocolBuffersAddress = configuration.protocolBuffersAddress
+        httpAddress = configuration.httpAddress
+        peerAddress = configuration.peerAddress
+
+        let loops = NodeLoops(node: configuration.node, ringSize: configuration.ringSize)
+        let eventLoops = Array(group.makeIterator())
+        let registry = PeerRegistry(eventLoop: eventLoops[0], limits: peers.limits)
+        let groupCommit = GroupCommit(
+            store: opened.store, laneCount: eventLoops.count, durability: configuration.durability,
+            synced: { lane, batch in loops.lanes[lane].synced(through: batch) },
+            failed: { error in NodeFailure.stop(logger, "the log cannot be synced", error) })
+        self.groupCommit = groupCommit
+        var links: [PeerLinks] = []
+        var lanes: [LaneDriver] = []
+        for (index, eventLoop) in eventLoops.enumerated() {
+            let link = PeerLinks(
+                configuration: peers, registry: registry, eventLoop: eventLoop, loop: index,
+                loopCount: eventLoops.count, logger: logger)
+            let lane = Lane(
+                configuration: LaneConfiguration(
+                    node: configuration.node, lane: index, laneCount: eventLoops.count,
+                    incarnation: identity.incarnation, hashSeed: configuration.clusterKey.hashSeed,
+                    limits: configuration.limits),
+                ring: ring, properties: properties, leaves: opened.leaves[index],
+                generator: SeededGenerator(entropy: Self.entropy()))
+            links.append(link)
+            lanes.append(
+                LaneDriver(
+                    index: index, eventLoop: eventLoop, loops: loops, lane: lane, store: opened.lanes[index],
+                    nodeStore: opened.store, groupCommit: groupCommit, links: link, readers: readers, logger: logger))
+        }
+        let control = ControlDriver(
+            eventLoop: eventLoops[0], loops: loops,
+            control: Control(node: configuration.node, ring: ring, table: properties), store: opened.store,
+            links: links[0],
+            threads: readers, logger: logger)
+        loops.install(lanes: lanes, control: control)
+        self.loops = loops
+        self.links = links
+        inboxes = lanes.map { lane in
+            PeerInbox(loops: loops, lane: lane, control: lane.index == 0 ? control : nil) { refusal in
+                NodeFailure.duplicate(logger, refusal)
+            }
+        }
+        peerListener = PeerListener(links: links, group: group, limits: peers.limits)
+
+        let names = Dictionary(
+            configuration.members.map { ($0.node, $0.name) }, uniquingKeysWith: { first, _ in first })
+        let gateways = lanes.map { lane in
+            ClientGateway(
+                index: lane.index, loops: loops, ring: ring, nodeName: configuration.nodeName, memberNames: names,
+                defaultTimeout: configuration.requestTimeout)
+        }
+        protocolBuffers = ProtocolBuffersListener(
+            group: group, gateways: gateways, clusterKey: configuration.clusterKey,
+            limits: RiakConnectionLimits(objectBytes: configuration.limits.objectBytes),
+            connectionLimit: configuration.connectionLimit, logger: logger)
+        let statistics = NodeStatistics(
+            configuration: configuration, loops: loops, listener: protocolBuffers, started: started)
+        http = HTTPListener(
+            group: group,
+            handler: HTTPRequestHandler(
+                gateways: gateways, statistics: statistics, clusterKey: configuration.clusterKey,
+                objectBytes: configuration.limits.objectBytes),
+            connectionLimit: configuration.connectionLimit, logger: logger)
+    }
+
+    private static func entropy() -> (UInt64, UInt64, UInt64, UInt64) {
+        var generator = SystemRandomNumberGenerator()
+        return (generator.next(), generator.next(), generator.next(), generator.next())
+    }
+
+    /// The cluster's id follows from its name and its key: data of one key means nothing under another.
+    package static func clusterID(_ configuration: ServerConfiguration) -> ClusterID {
+        let code = HMAC<SHA256>.authenticationCode(
+            for: Array("cluster \(configuration.clusterName)".utf8), using: configuration.clusterKey.peerKey)
+        return ClusterID(rawValue: code.withUnsafeBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) })
+    }
+
+    // MARK: Start
+
+    package static func start(_ configuration: ServerConfiguration, logger: Logger) async throws -> Node {
+        let began = NodeClock.monotonic()
+        let ring: Ring
+        do {
+            ring = try Ring.declared(
+                members: configuration.members.map { ClaimMember(node: $0.node) }, size: configuration.ringSize)
+        } catch {
+            throw NodeStartError.ring("\(error)")
+        }
+        let cluster = clusterID(configuration)
+        let found = try DataFolder.peek(configuration.dataFolder)
+        var identity = PeerIdentity(
+            cluster: cluster, node: configuration.node, store: StoreID(rawValue: 0),
+            incarnation: Incarnation(rawValue: 0), name: configuration.nodeName)
+        switch found {
+        case .vacant: break
+        case .unfinished(let known), .ready(let known): identity.store = known.store
+        }
+        var peers = PeerConfiguration(
+            identity: identity, key: configuration.clusterKey,
+            members: configuration.members.map {
+                PeerMember(node: $0.node, name: $0.name, host: $0.address.host, port: $0.address.port)
+            })
+
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.laneCount)
+        let readers = NIOThreadPool(numberOfThreads: configuration.readerCount)
+        readers.start()
+        var opened: NodeStore.Opened?
+        do {
+            let report = try await PeerProbe.run(peers, on: group.next(), within: probeTime).get()
+            if let duplicate = report.duplicate {
+                throw NodeStartError.aliveElsewhere(address: duplicate.address, detail: duplicate.refusal.text)
+            }
+            let folder = try DataFolder.open(
+                configuration.dataFolder, cluster: cluster, node: configuration.node,
+                ringSize: configuration.ringSize, create: true)
+            let store = try NodeStore.open(
+                folder,
+                partitions: ring.partitionsHeld(by: configuration.node, copies: BucketProperties.maximumCopies),
+                laneCount: configuration.laneCount, hashSeed: configuration.clusterKey.hashSeed,
+                options: configuration.storeOptions, logger: logger)
+            opened = store
+            var generator = SystemRandomNumberGenerator()
+            let incarnation = Incarnation(rawValue: generator.next())
+            try store.store.beginIncarnation(incarnation)
+            let properties = try store.store.metaValue(StoredProperties.key).map(StoredProperties.decode)
+            identity.store = folder.identity.store
+            identity.incarnation = incarnation
+            peers.identity = identity
+            let node = Node(
+                configuration: configuration, logger: logger, group: group, readers: readers, opened: store,
+                properties: properties ?? PropertiesTable(), identity: identity, peers: peers, ring: ring)
+            // From here on the node closes its store itself.
+            opened = nil
+            try await node.serve()
+            node.announce(since: began)
+            return node
+        } catch {
+            try? opened?.store.abandon()
+            try? await readers.shutdownGracefully()
+            try? await group.shutdownGracefully()
+            throw error
+        }
+    }
+
+    private func serve() async throws {
+        do {
+            peerAddress = try await bind(configuration.peerAddress, "peers") { address in
+                let bound = try await self.peerListener.bind(host: address.host, port: address.port).get()
+                return HostAddress(host: address.host, port: bound.port ?? address.port)
+            }
+            for (link, inbox) in zip(links, inboxes) { link.start(receiver: inbox) }
+            loops.control.send(.tick)
+            for lane in loops.lanes {
+                lane.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+                    lane.storeLeavesIfDue()
+                }
+            }
+            protocolBuffersAddress = try await bind(configuration.protocolBuffersAddress, "protocol buffers") {
+                try await self.protocolBuffers.start(on: $0)
+            }
+            httpAddress = try await bind(configuration.httpAddress, "HTTP") { try await self.http.start(on: $0) }
+        } catch {
+            await stopServing()
+            try? await closeStore()
+            throw error
+        }
+    }
+
+    private func bind(
+        _ address: HostAddress, _ what: String, _ bind: (HostAddress) async throws -> HostAddress
+    ) async throws -> HostAddress {
+        do {
+            return try await bind(address)
+        } catch {
+            throw NodeStartError.address(address, what: what, detail: "\(error)")
+        }
+    }
+
+    private func announce(since began: MonotonicTime) {
+        let took = NodeClock.monotonic().microseconds(since: began) / 1000
+        logger.info(
+            "serving",
+            metadata: [
+                "node": "\(configuration.nodeName)", "id": "\(configuration.node)", "incarnation": "\(incarnation)",
+                "pb": "\(protocolBuffersAddress)", "http": "\(httpAddress)", "peers": "\(peerAddress)",
+                "lanes": "\(loops.lanes.count)", "found": "\(recovery)", "took": "\(took) ms",
+            ])
+    }
+
+    // MARK: Stop
+
+    /// Once; later calls wait for the first.
+    package func stop() async {
+        if stopping == nil { stopping = Task { await self.stopInOrder() } }
+        await stopping?.value
+    }
+
+    private func stopInOrder() async {
+        let began = NodeClock.monotonic()
+        logger.info("stopping", metadata: ["node": "\(configuration.nodeName)"])
+        await protocolBuffers.stopAccepting()
+        await protocolBuffers.finish()
+        let httpStop = Task { await self.http.stop() }
+        let drained = await within(configuration.stopTimeout) {
+            for lane in self.loops.lanes { try? await lane.eventLoop.flatSubmit { lane.drain() }.get() }
+        }
+        if !drained {
+            logger.warning("some requests were still open when the node stopped; their clients will hear nothing")
+        }
+        let closed = await within(Self.closingTime) {
+            while self.protocolBuffers.openConnections > 0 { try? await Task.sleep(for: .milliseconds(10)) }
+        }
+        if !closed { await protocolBuffers.closeAll() }
+        if await !within(Self.closingTime, { await httpStop.value }) { httpStop.cancel() }
+        await stopServing()
+        do {
+            try await closeStore()
+            let took = NodeClock.monotonic().microseconds(since: began) / 1000
+            logger.info("stopped", metadata: ["node": "\(configuration.nodeName)", "took": "\(took) ms"])
+        } catch {
+            logger.error("the store did not close cleanly", metadata: ["error": "\(error)"])
+        }
+        try? await group.shutdownGracefully()
+    }
+
+    /// Ends everything that may still touch the store.
+    private func stopServing() async {
+        await protocolBuffers.stopAccepting()
+        await protocolBuffers.closeAll()
+        try? await peerListener.stop().get()
+        for link in links { try? await link.stop().get() }
+        for lane in loops.lanes { try? await lane.eventLoop.submit { lane.stop() }.get() }
+        let control = loops.control!
+        try? await control.eventLoop.submit { control.stop() }.get()
+        try? await readers.shutdownGracefully()
+    }
+
+    /// After `stopServing`: nothing writes any more.
+    private func closeStore() async throws {
+        var leaves: [LeafTable] = []
+        for lane in loops.lanes { leaves.append(try await lane.eventLoop.submit { lane.leaves }.get()) }
+        let tables = leaves
+        try await NIOThreadPool.singleton.runIfActive {
+            self.groupCommit.stop()
+            try self.store.close(lanes: self.laneStores, leaves: tables)
+        }
+    }
+
+    /// Whether an operation ended in time. When it did not, it goes on and nobody waits for it.
+    private func within(_ time: Duration, _ operation: @escaping @Sendable () async -> Void) async -> Bool {
+        let (outcomes, continuation) = AsyncStream<Bool>.makeStream()
+        let work = Task {
+            await operation()
+            continuation.yield(true)
+        }
+        let limit = Task {
+            try? await Task.sleep(for: time)
+            continuation.yield(false)
+        }
+        defer {
+            limit.cancel()
+            work.cancel()
+        }
+        for await outcome in outcomes { return outcome }
+        return false
+    }
+}

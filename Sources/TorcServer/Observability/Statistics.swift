@@ -1,0 +1,54 @@
+// `/stats`: what the node counted since it started, as one JSON object. Names are Torc's own, but for the few
+// that Riak's clients look for.
+
+import NIOCore
+import TorcModel
+
+/// Adds up the counters of all lanes.
+struct Statistics: Sendable {
+    /// Riak's clients choose features by it.
+    static let riakVersion = "3.2.0"
+
+    var nodeName: String
+    var memberNames: [String]
+    var partitions: Int
+    var started: MonotonicTime
+    var openConnections: Int
+    var refusedConnections: Int
+    var metrics: LaneMetrics
+    var laneCount: Int
+
+    func json() -> String {
+        var fields: [(String, String)] = [
+            ("riak_kv_version", LineLogHandler.jsonString(Self.riakVersion)),
+            ("torc_version", LineLogHandler.jsonString(BuildVersion.current)),
+            ("nodename", LineLogHandler.jsonString(nodeName)),
+            ("ring_members", "[\(memberNames.map(LineLogHandler.jsonString).joined(separator: ","))]"),
+            ("ring_num_partitions", "\(partitions)"),
+            ("uptime_seconds", "\(NodeClock.monotonic().microseconds(since: started) / 1_000_000)"),
+            ("lanes", "\(laneCount)"),
+            ("pbc_active", "\(openConnections)"),
+            ("pbc_refused", "\(refusedConnections)"),
+            ("open_requests", "\(metrics.openRequests)"),
+        ]
+        for operation in ClientOperation.allCases {
+            let counted = metrics.operations[operation.rawValue]
+            fields.append((operation.name, Self.json(counted)))
+        }
+        fields.append(("sync", "{\(Self.latency(metrics.sync))}"))
+        for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
+        return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
+    }
+
+    private static func json(_ operation: LaneMetrics.Operation) -> String {
+        "{\(latency(operation.latency)),\"refused\":\(operation.refused),\"failed\":\(operation.failed),"
+            + "\"not_found\":\(operation.notFound)}"
+    }
+
+    private static func latency(_ histogram: LatencyHistogram) -> String {
+        let mean = histogram.count == 0 ? 0 : histogram.totalMicroseconds / histogram.count
+        return "\"count\":\(histogram.count),\"mean_us\":\(mean),\"p50_us\":\(histogram.percentile(0.5)),"
+            + "\"p95_us\":\(histogram.percentile(0.95)),\"p99_us\":\(histogram.percentile(0.99)),"
+            + "\"p999_us\":\(histogram.percentile(0.999)),\"max_us\":\(histogram.maximumMicroseconds)"
+    }
+}
