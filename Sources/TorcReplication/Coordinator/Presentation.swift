@@ -30,8 +30,8 @@ extension Sibling {
 }
 
 extension WriteCondition {
-    /// Why a write under this condition is refused, by what a quorum holds; nil when it passes.
-    func refusal(byQuorum object: VersionedObject?, at instant: WallTime) -> Refusal? {
+    /// Why a write under this condition is refused, by what a quorum, or one replica, holds; nil when it passes.
+    func refusal(by object: VersionedObject?, at instant: WallTime) -> Refusal? {
         let stands = object?.siblings.contains { $0.stands(at: instant) } ?? false
         switch self {
         case .ifNoneMatch: return stands ? .matchFound : nil

@@ -115,7 +115,7 @@ struct PutOperation: Sendable {
         if let object, wasWritten(in: object) {
             // A retry: its first attempt passed the condition, and stands. The replica will find it.
             self.condition = nil
-        } else if let refusal = condition.refusal(byQuorum: object, at: now.wall) {
+        } else if let refusal = condition.refusal(by: object, at: now.wall) {
             return .done(.refused(refusal))
         } else if Mutation.conditionOnlyAtCoordinator.isActive {
             self.condition = nil

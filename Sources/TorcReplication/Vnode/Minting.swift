@@ -51,7 +51,7 @@ extension ReplicaRecord {
             // A retry: its first attempt stands. The lowest dot is the one that clients are shown.
             return (minted(next, nextHeader, dot: attempt.dot, key: request.key, policy), nil)
         }
-        if let refusal = request.condition?.refusal(of: current, at: wall) {
+        if let refusal = request.condition?.refusal(by: current, at: wall) {
             return (.refused(refusal, bySize: false), nil)
         }
 
@@ -117,20 +117,6 @@ extension LocalHeader {
         repeat { actor = Actor(node: policy.node, using: &generator) } while clock[actor] > 0 || context[actor] > 0
         minting = MintingActor(actor: actor, incarnation: policy.incarnation, counter: 1)
         return Dot(actor: actor, counter: 1)
-    }
-}
-
-extension WriteCondition {
-    /// Nil when the record meets the condition. A version that has expired does not stand any more.
-    fileprivate func refusal(of object: VersionedObject?, at wall: WallTime) -> Refusal? {
-        switch self {
-        case .ifNoneMatch:
-            let stands = object?.siblings.contains { !$0.isTombstone && $0.expiry.map { wall < $0 } ?? true } ?? false
-            return stands ? .matchFound : nil
-        case .ifNotModified(let clock):
-            guard let object else { return .notFound }
-            return object.clock == clock ? nil : .modified
-        }
     }
 }
 

@@ -269,7 +269,8 @@ import TorcReplication
         let clock = ObjectNotation().clock("{A:1}")
         for (object, told) in [
             (nil, "c1: refused notFound"), ("{A:2} A:2=x@5", "c1: refused modified"),
-            ("{A:1 B:1} B:1=x@5", "c1: refused modified"), ("{A:1} A:1=x@5", "commit 1"), ("{A:1}", "commit 1"),
+            ("{A:1 B:1} B:1=x@5", "c1: refused modified"), ("{A:1} A:1=x@5", "commit 1"),
+            ("{A:1}", "c1: refused notFound"),
         ] {
             var lane = lane(object)
             _ = lane.put("k", "z", condition: .ifNotModified(clock), by: "c1")
