@@ -7,11 +7,11 @@
 // an earlier one once it has delivered something of a later one, so a new incarnation starts a new window.
 
 import DequeModule
-import TorcModel
+package import TorcModel
 
-struct ForwardWindow: Sendable {
+package struct ForwardWindow: Sendable {
     /// Ids remembered for each lane of each sender; more in reordered flight at once are given up.
-    static let remembered = 4_096
+    package static let remembered = 4_096
 
     private struct Sender: Hashable {
         var node: NodeID
@@ -27,8 +27,10 @@ struct ForwardWindow: Sendable {
 
     private var windows: [Sender: Window] = [:]
 
+    package init() {}
+
     /// Whether the write is here for the first time; then it is remembered.
-    mutating func admit(_ operation: OperationID, from node: NodeID, incarnation: Incarnation) -> Bool {
+    package mutating func admit(_ operation: OperationID, from node: NodeID, incarnation: Incarnation) -> Bool {
         let sender = Sender(node: node, lane: operation.lane)
         return Self.admit(operation, incarnation, &windows[sender, default: Window(incarnation: incarnation)])
     }

@@ -1,13 +1,13 @@
 // What a client sees of an object.
 
 import NIOCore
-import TorcModel
+package import TorcModel
 
 extension ClientObject {
     /// The versions that stand at the coordinator's instant: tombstones of an `lww` object and versions past
     /// their expiry are left out, and of several that one retried write made, the one with the lowest dot is
     /// shown.
-    init(_ object: VersionedObject, at instant: WallTime, headOnly: Bool) {
+    package init(_ object: VersionedObject, at instant: WallTime, headOnly: Bool) {
         var shown: [Sibling] = []
         shown.reserveCapacity(object.siblings.count)
         var writes: Set<WriteID> = []

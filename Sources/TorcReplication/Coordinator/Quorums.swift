@@ -14,24 +14,24 @@ import TorcModel
 extension Refusal: Error {}
 
 /// What a read needs.
-struct ReadQuorum: Hashable, Sendable {
+package struct ReadQuorum: Hashable, Sendable {
     /// Answers, and of how many replicas.
-    var needed: Int
+    package var needed: Int
     /// Primaries that must be reachable before anything is asked.
-    var primaries: Int
-    var notFoundOK: Bool
-    var basicQuorum: Bool
+    package var primaries: Int
+    package var notFoundOK: Bool
+    package var basicQuorum: Bool
     /// Copies that must hold what is answered before it is; nil: none, the quorums do not overlap.
-    var writeBack: Int?
+    package var writeBack: Int?
 }
 
 /// Resolves quorums for one bucket and so many replicas.
-struct Quorums {
-    let options: QuorumOptions
-    let properties: BucketProperties
-    let replicaCount: Int
+package struct Quorums {
+    package let options: QuorumOptions
+    package let properties: BucketProperties
+    package let replicaCount: Int
 
-    init(options: QuorumOptions, properties: BucketProperties, replicaCount: Int) throws(Refusal) {
+    package init(options: QuorumOptions, properties: BucketProperties, replicaCount: Int) throws(Refusal) {
         self.options = options
         self.properties = properties
         self.replicaCount = replicaCount
@@ -40,12 +40,12 @@ struct Quorums {
         }
     }
 
-    func read() throws(Refusal) -> ReadQuorum {
+    package func read() throws(Refusal) -> ReadQuorum {
         try read(r: options.r ?? properties.r)
     }
 
     /// The read before a delete that came without context.
-    func readBeforeDelete() throws(Refusal) -> ReadQuorum {
+    package func readBeforeDelete() throws(Refusal) -> ReadQuorum {
         var quorum = try read(r: options.r ?? options.rw ?? properties.rw)
         quorum.writeBack = nil
         return quorum
@@ -53,7 +53,7 @@ struct Quorums {
 
     /// The read before a conditional write: a majority at the least. Nothing of it is answered, so nothing
     /// need be written back.
-    func readBeforeCondition() throws(Refusal) -> ReadQuorum {
+    package func readBeforeCondition() throws(Refusal) -> ReadQuorum {
         var quorum = try read(r: options.r ?? properties.r)
         quorum.needed = max(quorum.needed, replicaCount / 2 + 1)
         quorum.notFoundOK = true
@@ -61,9 +61,9 @@ struct Quorums {
         return quorum
     }
 
-    func write() throws(Refusal) -> Int { try write(w: options.w ?? properties.w, options) }
+    package func write() throws(Refusal) -> Int { try write(w: options.w ?? properties.w, options) }
 
-    func delete() throws(Refusal) -> Int { try write(w: options.w ?? options.rw ?? properties.rw, options) }
+    package func delete() throws(Refusal) -> Int { try write(w: options.w ?? options.rw ?? properties.rw, options) }
 
     private func read(r: Quorum) throws(Refusal) -> ReadQuorum {
         let r = try count("r", r)

@@ -1,0 +1,174 @@
+// A few nodes of one lane each, over stores that are dictionaries, with a network that is a queue. Every step
+// is taken in one order, so a test is a story. What a disk does is told by the test: `syncs` off holds back
+// every sync, a node that is down neither hears nor speaks.
+
+package import NIOCore
+package import TorcModel
+package import TorcReplication
+
+package struct LaneCluster {
+    package struct Node {
+        package var lane: Lane
+        package var store: [ObjectKey: ByteBuffer] = [:]
+        fileprivate var batch: [RecordWrite] = []
+        fileprivate var committed = BatchNumber(rawValue: 0)
+    }
+
+    private struct Delivery {
+        var from: NodeID
+        var to: NodeID
+        var message: PeerMessage
+    }
+
+    package private(set) var nodes: [Node]
+    package var syncs = true
+    package private(set) var now = Now(
+        monotonic: MonotonicTime(nanoseconds: 1_000_000_000), wall: WallTime(microseconds: 1_000))
+    package private(set) var answers: [ClientAnswer] = []
+    package private(set) var pieces: [ListPiece] = []
+    package private(set) var observations: [LaneObservation] = []
+    /// Messages that crossed the network, by kind.
+    package private(set) var sent: [String: Int] = [:]
+    private var downNodes: Set<Int> = []
+    private var queue: [Delivery] = []
+    private var requests: UInt64 = 0
+
+    package init(members: Int = 3, partitions: Int = 8, properties: PropertiesTable = PropertiesTable()) {
+        let size = RingSize(partitions: partitions)!
+        let ring = Ring(
+            epoch: 1, size: size, owners: (0..<partitions).map { NodeID(rawValue: UInt64($0 % members + 1)) })
+        nodes = (1...members).map { number in
+            let configuration = LaneConfiguration(
+                node: NodeID(rawValue: UInt64(number)), lane: 0, laneCount: 1,
+                incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42))
+            return Node(
+                lane: Lane(
+                    configuration: configuration, ring: ring, properties: properties,
+                    leaves: LeafTable(layout: LeafLayout(ringSize: size)),
+                    generator: SeededGenerator(seed: UInt64(number))))
+        }
+        for number in 1...members {
+            for peer in 1...members where peer != number {
+                handle(.peerUp(NodeID(rawValue: UInt64(peer))), at: number)
+            }
+        }
+        settle()
+    }
+
+    // MARK: Clients
+
+    package mutating func ask(_ number: Int, _ request: ClientRequest) {
+        requests += 1
+        let deadline = now.monotonic.advanced(by: .seconds(10))
+        handle(.client(RequestID(rawValue: requests), request, deadline: deadline), at: number)
+        settle()
+    }
+
+    package mutating func list(_ number: Int, _ subject: PageRequest.Subject) {
+        requests += 1
+        let deadline = now.monotonic.advanced(by: .seconds(60))
+        handle(.list(RequestID(rawValue: requests), ListRequest(subject: subject), deadline: deadline), at: number)
+        settle()
+        while case .items? = pieces.last {
+            handle(.listContinue(RequestID(rawValue: requests)), at: number)
+            settle()
+        }
+    }
+
+    // MARK: Faults and time
+
+    package mutating func down(_ number: Int) {
+        downNodes.insert(number)
+        for peer in nodes.indices.map({ $0 + 1 }) where peer != number && !downNodes.contains(peer) {
+            handle(.peerDown(NodeID(rawValue: UInt64(number))), at: peer)
+            handle(.peerDown(NodeID(rawValue: UInt64(peer))), at: number)
+        }
+        settle()
+    }
+
+    package mutating func up(_ number: Int) {
+        downNodes.remove(number)
+        for peer in nodes.indices.map({ $0 + 1 }) where peer != number && !downNodes.contains(peer) {
+            handle(.peerUp(NodeID(rawValue: UInt64(number))), at: peer)
+            handle(.peerUp(NodeID(rawValue: UInt64(peer))), at: number)
+        }
+        settle()
+    }
+
+    package mutating func passes(_ duration: Duration) {
+        now.monotonic = now.monotonic.advanced(by: duration)
+        for number in nodes.indices.map({ $0 + 1 }) where !downNodes.contains(number) { handle(.tick, at: number) }
+        settle()
+    }
+
+    /// Everything that is written goes to the disks.
+    package mutating func sync() {
+        for index in nodes.indices { handle(.synced(through: nodes[index].committed), at: index + 1) }
+        settle()
+    }
+
+    // MARK: Running
+
+    private mutating func settle() {
+        while true {
+            for index in nodes.indices { endTurn(index + 1) }
+            guard !queue.isEmpty else { break }
+            let delivery = queue.removeFirst()
+            let target = Int(delivery.to.rawValue)
+            guard !downNodes.contains(target), !downNodes.contains(Int(delivery.from.rawValue)) else { continue }
+            handle(.peer(from: delivery.from, delivery.message), at: target)
+        }
+    }
+
+    private mutating func endTurn(_ number: Int) {
+        handle(.turnEnded, at: number)
+    }
+
+    private mutating func handle(_ event: LaneEvent, at number: Int) {
+        var effects: [LaneEffect] = []
+        nodes[number - 1].lane.handle(event, now: now, effects: &effects)
+        for effect in effects { carryOut(effect, at: number) }
+    }
+
+    private mutating func carryOut(_ effect: LaneEffect, at number: Int) {
+        let node = NodeID(rawValue: UInt64(number))
+        switch effect {
+        case .read(let token, _, let key):
+            let found = nodes[number - 1].store[key]
+            handle(.recordRead(token, found.map { .found($0) } ?? .absent), at: number)
+        case .scan(let scan): handle(scanned(scan, nodes[number - 1]), at: number)
+        case .write(let write): nodes[number - 1].batch.append(write)
+        case .commit(let batch):
+            for write in nodes[number - 1].batch { nodes[number - 1].store[write.key] = write.record }
+            nodes[number - 1].batch = []
+            nodes[number - 1].committed = batch
+            handle(.committed(batch), at: number)
+            if syncs { handle(.synced(through: batch), at: number) }
+        case .send(let message, let target):
+            let kind = String("\(message)".prefix { $0 != "(" })
+            if target != node { sent[kind, default: 0] += 1 }
+            queue.append(Delivery(from: node, to: target, message: message))
+        case .answer(_, let answer): answers.append(answer)
+        case .listed(_, let piece): pieces.append(piece)
+        case .observed(let observation): observations.append(observation)
+        }
+    }
+
+    private func scanned(_ scan: ScanRequest, _ node: Node) -> LaneEvent {
+        let size = node.lane.leaves.layout.ringSize
+        let keys = node.store.keys
+            .filter { size.partition(of: $0.position) == scan.partition }
+            .filter { key in scan.after.map { $0.lexicographicallyPrecedes(key.storageKey) } ?? true }
+            .sorted()
+        let entries = keys.prefix(scan.entryLimit).map {
+            ScannedEntry(storageKey: $0.storageKey, record: node.store[$0]!)
+        }
+        return .scanned(scan.token, entries: entries, finished: entries.count == keys.count)
+    }
+
+    // MARK: What stands
+
+    package func object(_ key: ObjectKey, at number: Int) -> VersionedObject? {
+        nodes[number - 1].store[key].map { try! Record(decoding: $0, for: key).object() }
+    }
+}
