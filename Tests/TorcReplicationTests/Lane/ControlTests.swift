@@ -183,7 +183,6 @@ import TorcReplication
         #expect(node.reset(holdsData: true) == ["answer: refused copiesFixed"])
     }
 
-
     @Test func aResetInheritsAndStaysLww() {
         var node = Dialogue(members: 1)
         _ = node.set {
