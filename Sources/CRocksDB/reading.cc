@@ -72,8 +72,12 @@ torc_error torc_get(
     torc_db *db, torc_family *family, const void *key, size_t key_length, bool memory_only, torc_value *value) {
     return guarded([&]() -> torc_error {
         value->slice.Reset();
-        return result(db->db->Get(
+        torc_error error = result(db->db->Get(
             memory_only ? db->memory_read : db->disk_read, family->handle, slice(key, key_length), &value->slice));
+        // A table that is not open yet answers a read of memory alone by "may exist": OK, and no value
+        // (TableCache::Get, MarkKeyMayExist). Nothing that Torc stores is empty.
+        if (memory_only && error.code == TORC_OK && value->slice.empty()) error.code = TORC_INCOMPLETE;
+        return error;
     });
 }
 
