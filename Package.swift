@@ -16,6 +16,7 @@ let swiftSettings: [SwiftSetting] =
     ]
     + (strict ? [.treatAllWarnings(as: .error)] : [])
     + (mutations ? [.define("TORC_MUTATIONS")] : [])
+    + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
@@ -24,6 +25,14 @@ let collections: Target.Dependency = .product(name: "Collections", package: "swi
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
+
+/// libFuzzer brings the main function of these; tools/fuzz builds and runs them.
+let fuzzTargets: [Target] = (fuzzing ? ["PeerFuzz", "ModelFuzz"] : []).map { name in
+    .executableTarget(
+        name: name, dependencies: ["FuzzChecks"], path: "Tests/Fuzz/\(name)",
+        swiftSettings: swiftSettings + [.unsafeFlags(["-parse-as-library"])],
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])])
+}
 
 let package = Package(
     name: "torc",
@@ -115,6 +124,9 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["TorcModel", "TorcReplication", nioCore],
             path: "Tests/Support", swiftSettings: swiftSettings),
+        .target(
+            name: "FuzzChecks", dependencies: ["TorcModel", "TorcReplication", "TorcWire", nioCore],
+            path: "Tests/Fuzz/Checks", swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcModelTests", dependencies: ["TorcModel", "TestSupport", nioCore],
             swiftSettings: swiftSettings),
@@ -128,8 +140,8 @@ let package = Package(
         .testTarget(
             name: "TorcWireTests",
             dependencies: [
-                "TorcWire", "TorcModel", "TorcReplication", "TestSupport", nioCore, nioPosix,
-                .product(name: "NIOEmbedded", package: "swift-nio"),
+                "TorcWire", "TorcModel", "TorcReplication", "TestSupport", "FuzzChecks", nioCore, nioPosix, crypto,
+                logging, .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
@@ -148,7 +160,7 @@ let package = Package(
             name: "ClusterTests",
             dependencies: ["TorcClient", "TorcWire", "TorcModel", "TestSupport", nioCore, nioPosix],
             swiftSettings: swiftSettings),
-    ],
+    ] + fuzzTargets,
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17
 )

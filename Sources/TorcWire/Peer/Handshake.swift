@@ -48,6 +48,18 @@ package struct Handshake {
         /// The peer's loop and how many it has; only an acceptor learns them.
         package var peerLoop: Int
         package var peerLoopCount: Int
+
+        package init(
+            peer: PeerIdentity, purpose: HandshakeMessage.Purpose, version: UInt8, features: UInt64, peerLoop: Int,
+            peerLoopCount: Int
+        ) {
+            self.peer = peer
+            self.purpose = purpose
+            self.version = version
+            self.features = features
+            self.peerLoop = peerLoop
+            self.peerLoopCount = peerLoopCount
+        }
     }
 
     /// The other side's claim on a node id.

@@ -99,6 +99,13 @@ package enum HandshakeMessage: Hashable, Sendable {
         package var identity: PeerIdentity
         package var features: UInt64
         package var nonce: HandshakeNonce
+
+        package init(version: UInt8, identity: PeerIdentity, features: UInt64, nonce: HandshakeNonce) {
+            self.version = version
+            self.identity = identity
+            self.features = features
+            self.nonce = nonce
+        }
     }
 
     case hello(Hello)

@@ -86,7 +86,8 @@ package struct PeerLimits: Hashable, Sendable {
     /// …and closes after so many intervals without a byte from the other.
     package var silentIntervals = 5
     /// How long a standing link may take to prove that its node is alive when another process claims the node id.
-    package var duplicateTimeout: Duration = .milliseconds(500)
+    /// Long enough for a busy process, or its copy would be taken for it.
+    package var duplicateTimeout: Duration = .seconds(1)
     /// After a link is lost or refused the next attempt waits from the first to the second, doubling, with jitter.
     package var backoffFloor: Duration = .milliseconds(50)
     package var backoffCeiling: Duration = .seconds(2)

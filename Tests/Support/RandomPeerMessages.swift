@@ -1,0 +1,117 @@
+// Peer messages at random, of every kind.
+
+package import TorcModel
+package import TorcReplication
+
+extension SeededGenerator {
+    /// The kinds of `PeerMessage`, counted for `peerMessage(kind:)`.
+    package static let peerMessageKinds = 11
+
+    package mutating func peerMessage() -> PeerMessage {
+        peerMessage(kind: Int.random(in: 0..<Self.peerMessageKinds, using: &self))
+    }
+
+    package mutating func peerMessage(kind: Int) -> PeerMessage {
+        let operation = OperationID(rawValue: number())
+        let copies = UInt8.random(in: 0...255, using: &self)
+        switch kind {
+        case 0:
+            return .write(
+                ReplicaWrite(
+                    operation: operation, key: objectKey(), copies: copies, body: versionedObject().encoded,
+                    dot: maybe { $0.dot() }))
+        case 1:
+            return .wrote(
+                operation, pick([.stored, .superseded(by: HybridTimestamp(rawValue: number())), .failed(failure())]))
+        case 2:
+            return .read(
+                ReplicaRead(
+                    operation: operation, key: objectKey(), copies: copies,
+                    want: pick([.full, .hash, .unless(ContentHash(rawValue: number()))])),
+                remaining: duration())
+        case 3:
+            return .readResult(
+                operation,
+                pick([
+                    .absent, .hash(ContentHash(rawValue: number())), .object(versionedObject().encoded),
+                    .failed(failure()),
+                ]))
+        case 4:
+            return .forward(
+                ForwardedWrite(
+                    operation: operation, incarnation: Incarnation(rawValue: number()), request: clientRequest(),
+                    properties: bucketProperties(), remaining: duration()))
+        case 5: return .forwarded(operation, writeAnswer())
+        case 6:
+            return .page(
+                PageRequest(
+                    operation: operation, partition: PartitionID(rawValue: UInt16(truncatingIfNeeded: next())),
+                    subject: chance(2) ? .keys(bucket()) : .buckets(type: bytes(0...8)), after: maybe { $0.bytes() }))
+        case 7:
+            return .pageResult(
+                operation,
+                chance(4)
+                    ? .failed(failure())
+                    : .page(
+                        items: (0..<Int.random(in: 0...20, using: &self)).map { _ in bytes() },
+                        resume: maybe { $0.bytes() }))
+        case 8:
+            return .properties(operation, (0..<Int.random(in: 0...4, using: &self)).map { _ in propertiesEntry() })
+        case 9: return .propertiesStored(operation)
+        case 10: return .propertiesDigest(ContentHash(rawValue: number()))
+        default: preconditionFailure("no message kind \(kind)")
+        }
+    }
+
+    package mutating func clientRequest() -> ClientRequest {
+        switch Int.random(in: 0..<3, using: &self) {
+        case 0:
+            var get = GetRequest(key: objectKey())
+            get.options = quorumOptions()
+            get.headOnly = chance(2)
+            get.unlessClock = maybe { $0.versionVector() }
+            return .get(get)
+        case 1:
+            var put = PutRequest(
+                key: objectKey(), context: maybe { $0.context() }, metadata: metadata(), value: bytes())
+            put.expiry = maybe { WallTime(microseconds: $0.number()) }
+            put.writeID = maybe { WriteID(high: $0.number(), low: $0.number()) }
+            put.condition = pick([nil, .ifNoneMatch, .ifNotModified(versionVector())])
+            put.returnedBody = pick([.nothing, .head, .full])
+            put.options = quorumOptions()
+            return .put(put)
+        default:
+            var delete = DeleteRequest(key: objectKey(), context: maybe { $0.context() })
+            delete.options = quorumOptions()
+            return .delete(delete)
+        }
+    }
+
+    package mutating func writeAnswer() -> WriteAnswer {
+        switch Int.random(in: 0..<3, using: &self) {
+        case 0:
+            return .ok(
+                Participation(primaries: natural(), fallbacks: natural()),
+                maybe {
+                    ClientObject(
+                        siblings: $0.versionedObject().siblings, context: $0.context(), headOnly: $0.chance(2))
+                })
+        case 1: return .refused(refusal())
+        default: return .indeterminate(copies: natural(), needed: natural())
+        }
+    }
+
+    package mutating func refusal() -> Refusal {
+        pick([
+            .matchFound, .modified, .notFound,
+            .invalidQuorum(name: pick(["", "pw", "größer"]), asked: natural(), n: natural()),
+            .objectTooLarge(bytes: natural(), limit: natural()), .tooManySiblings(count: natural(), limit: natural()),
+            .siblingsTooLarge(bytes: natural(), limit: natural()), .clockTooFarBehind, .overloaded,
+            .unreachable(needed: natural(), reachable: natural()), .unreadable, .shuttingDown,
+        ])
+    }
+
+    private mutating func failure() -> ReplicaFailure { pick(ReplicaFailure.allCases) }
+
+    private mutating func duration() -> Duration { .nanoseconds(Int64(natural())) }
+}

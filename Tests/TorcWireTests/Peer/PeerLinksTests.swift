@@ -1,0 +1,250 @@
+import NIOCore
+import NIOPosix
+import TestSupport
+import Testing
+import TorcModel
+import TorcReplication
+import TorcWire
+
+/// Real sockets on loopback, one loop a node.
+@Suite(.timeLimit(.minutes(1))) struct PeerLinksTests {
+    private func members(_ count: Int) async throws -> [PeerMember] {
+        try await TestPeer.free(count).enumerated().map { member(UInt64($0 + 1), port: $1) }
+    }
+
+    private func large(_ number: UInt64, bytes: Int = 1 << 20) -> PeerMessage {
+        .readResult(OperationID(rawValue: number), .object(ByteBuffer(repeating: UInt8(number), count: bytes)))
+    }
+
+    private func small(_ number: UInt64) -> PeerMessage { .wrote(OperationID(rawValue: number), .stored) }
+
+    @Test func messagesOfAllKindsGoBothWays() async throws {
+        let members = try await members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        try await one.record.awaits(.up(2))
+        try await two.record.awaits(.up(1))
+        var generator = SeededGenerator(seed: 4)
+        let there = (0..<200).map { _ in generator.peerMessage() } + [large(1), large(2)]
+        let back = (0..<200).map { _ in generator.peerMessage() } + [large(3)]
+        try await one.send(there, to: 2)
+        try await two.send(back, to: 1)
+        try await eventually("all messages") {
+            two.record.messages.count == there.count && one.record.messages.count == back.count
+        }
+        // Small ones keep their order among themselves.
+        #expect(two.record.messages.filter { PeerMessageCodec.sizeBound(of: $0) < 10_000 } == there.dropLast(2))
+        #expect(Set(one.record.messages) == Set(back))
+        try await one.stop()
+        try await eventually("both links lost") { two.record.events.last == .down(1) }
+        try await two.stop()
+        #expect(!one.record.events.contains(.down(2)), "a node that stops hears nothing more")
+    }
+
+    @Test func aPeerThatDiesAndComesBackIsLinkedAgain() async throws {
+        let members = try await members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        try await one.record.awaits(.up(2))
+        try await two.stop()
+        try await eventually("down") { one.record.events.last == .down(2) }
+        try await one.send([small(1)], to: 2)
+        let again = try await TestPeer(2, incarnation: 23, members: members)
+        try await eventually("up again") { one.record.events.last == .up(2) }
+        try await one.send([small(2)], to: 2)
+        try await eventually("a message") { !again.record.messages.isEmpty }
+        #expect(again.record.messages == [small(2)], "what was sent to a node that is down is dropped")
+        try await one.stop()
+        try await again.stop()
+    }
+
+    /// A configuration that has node 2's port wrong: the link that node 2 dialled carries both ways.
+    @Test func aNodeThatCannotBeDialledIsReachedOverItsOwnLink() async throws {
+        let members = try await members(2)
+        let wrong = [members[0], member(2, port: try await TestPeer.free(1)[0])]
+        let one = try await TestPeer(1, incarnation: 11, members: wrong)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        try await one.record.awaits(.up(2))
+        try await one.send([small(1)], to: 2)
+        try await two.record.awaits(.message(small(1), from: 1))
+        try await one.stop()
+        try await two.stop()
+    }
+
+    @Test func controlOvertakesBulk() async throws {
+        let members = try await members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        try await one.record.awaits(.up(2))
+        try await one.send((1...30).map { large(UInt64($0)) }, to: 2)
+        // A turn later, when megabytes are under way.
+        try await one.send([small(99)], to: 2)
+        try await eventually("all messages") { two.record.messages.count == 31 }
+        let place = try #require(two.record.messages.firstIndex(of: small(99)))
+        #expect(place < 15, "behind \(place) MiB of bulk")
+        #expect(two.record.messages.filter { $0 != small(99) } == (1...30).map { large(UInt64($0)) })
+        try await one.stop()
+        try await two.stop()
+    }
+
+    // MARK: Node ids
+
+    @Test func aSecondLiveProcessOfANodeIsRefused() async throws {
+        let members = try await members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        try await one.record.awaits(.up(2))
+        try await two.record.awaits(.up(1))
+        let copy = try await TestPeer(2, incarnation: 23, members: members, port: 0)
+        try await copy.record.awaits(.refused(1, .duplicateNode, byPeer: true))
+        #expect(!copy.record.events.contains(.up(1)))
+        #expect(!one.record.events.contains(.down(2)))
+        // Told once, though it goes on dialling.
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(copy.record.events == [.refused(1, .duplicateNode, byPeer: true)])
+        for node in [one, two, copy] { try await node.stop() }
+    }
+
+    @Test func aProcessThatDoesNotAnswerGivesWayToTheNext() async throws {
+        let members = try await members(2)
+        var limits = quickLimits
+        limits.duplicateTimeout = .milliseconds(200)
+        let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
+        let mute = try await MutePeer.dial(2, incarnation: 22, members: members, at: one.port)
+        try await one.record.awaits(.up(2))
+        let two = try await TestPeer(2, incarnation: 23, members: members)
+        try await two.record.awaits(.up(1))
+        try await one.record.awaits(.down(2))
+        try await one.record.awaits(.up(2), count: 2)
+        try await one.send([small(1)], to: 2)
+        try await two.record.awaits(.message(small(1), from: 1))
+        try await mute.closeFuture.get()
+        try await one.stop()
+        try await two.stop()
+    }
+
+    private func probe(_ node: UInt64, _ members: [PeerMember]) async throws -> PeerProbeReport {
+        try await PeerProbe.run(
+            PeerConfiguration(
+                identity: testIdentity(node, incarnation: 0), key: peerTestKey, members: members, limits: quickLimits),
+            on: MultiThreadedEventLoopGroup.singleton.next(), within: .seconds(10)
+        ).get()
+    }
+
+    @Test func aProbeFindsWhereItsNodeIsAlive() async throws {
+        let members = try await members(3)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        try await one.record.awaits(.up(2))
+        try await two.record.awaits(.up(1))
+        // By a peer, and at its own address.
+        let report = try await probe(2, members)
+        let duplicate = try #require(report.duplicate)
+        #expect(duplicate.address == "127.0.0.1:\(one.port)")
+        #expect(duplicate.refusal.text.contains("127.0.0.1:"))
+        #expect(report.outcomes.count == 3)
+        guard case .unreachable = report.outcomes[1].outcome, case .refused(let own) = report.outcomes[2].outcome else {
+            Issue.record("\(report.outcomes)")
+            return
+        }
+        #expect(own.code == .duplicateNode)
+        // A probe leaves no trace: nobody is told that node 3 is up.
+        #expect(
+            try await probe(3, members).outcomes.prefix(2).map(\.outcome) == [.unknownElsewhere, .unknownElsewhere])
+        #expect(!one.record.events.contains(.up(3)))
+        try await two.stop()
+        try await eventually("both links lost") { one.record.events.last == .down(2) }
+        #expect(try await probe(2, members).duplicate == nil)
+        try await one.stop()
+    }
+
+    // MARK: Refusals
+
+    @Test func anotherSecretAndAnotherClusterAreTold() async throws {
+        let members = try await members(3)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let otherKey = ClusterKey(secret: Array("quite another secret".utf8))!
+        let two = try await TestPeer(2, incarnation: 22, members: members, key: otherKey)
+        let three = try await TestPeer(3, incarnation: 33, members: members, cluster: 2)
+        try await two.record.awaits(.refused(1, .badKey, byPeer: false))
+        try await three.record.awaits(.refused(1, .wrongCluster, byPeer: true))
+        #expect(!one.record.events.contains(.up(2)) && !one.record.events.contains(.up(3)))
+        for node in [one, two, three] { try await node.stop() }
+    }
+
+    // MARK: Bounds
+
+    @Test func aPeerThatDoesNotReadIsCutOff() async throws {
+        let members = try await members(2)
+        var limits = quickLimits
+        limits.queuedBytes = 4 << 20
+        let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
+        let mute = try await MutePeer.dial(2, incarnation: 22, members: members, at: one.port, readsOn: false)
+        try await one.record.awaits(.up(2))
+        for number in UInt64(0)..<20 { try await one.send([large(number)], to: 2) }
+        try await one.record.awaits(.down(2))
+        try? await mute.close().get()
+        try await one.stop()
+    }
+
+    @Test func aSilentPeerIsCutOff() async throws {
+        let members = try await members(2)
+        var limits = quickLimits
+        limits.pingInterval = .milliseconds(20)
+        let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
+        let two = try await TestPeer(2, incarnation: 22, members: members, limits: limits)
+        try await one.record.awaits(.up(2))
+        // A quiet link stays: its pings are enough.
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(one.record.events == [.up(2)])
+        try await two.stop()
+        try await one.record.awaits(.down(2))
+        let mute = try await MutePeer.dial(2, incarnation: 23, members: members, at: one.port)
+        try await one.record.awaits(.up(2), count: 2)
+        try await mute.closeFuture.get()
+        try await eventually("down") { one.record.events.last == .down(2) }
+        try await one.stop()
+    }
+
+    private func connect(_ port: Int) async throws -> any Channel {
+        try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .connect(host: "127.0.0.1", port: port).get()
+    }
+
+    @Test func strangersAreCutOffAndHarmNobody() async throws {
+        let members = try await members(2)
+        var limits = quickLimits
+        limits.handshakes = 4
+        limits.handshakeTimeout = .milliseconds(300)
+        let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
+        let two = try await TestPeer(2, incarnation: 22, members: members, limits: limits)
+        try await one.record.awaits(.up(2))
+        // Other protocols and noise are cut off at once.
+        for garbage in ["GET / HTTP/1.1\r\n\r\n", "TORC\u{9}", String(repeating: "x", count: 100_000)] {
+            let stranger = try await connect(one.port)
+            try? await stranger.writeAndFlush(ByteBuffer(string: garbage)).get()
+            try await stranger.closeFuture.get()
+        }
+        // Of those that say nothing, so many may wait for so long.
+        var silent: [any Channel] = []
+        for _ in 0..<12 { silent.append(try await connect(one.port)) }
+        for stranger in silent { try await stranger.closeFuture.get() }
+        try await one.send([small(1)], to: 2)
+        try await two.record.awaits(.message(small(1), from: 1))
+        #expect(!one.record.events.contains(.down(2)))
+        try await one.stop()
+        try await two.stop()
+    }
+
+    /// After the handshake a peer that sends what is no frame is cut off, whatever it was in the middle of.
+    @Test func garbageAfterTheHandshakeEndsTheLink() async throws {
+        let members = try await members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        let mute = try await MutePeer.dial(2, incarnation: 22, members: members, at: one.port)
+        try await one.record.awaits(.up(2))
+        try? await mute.writeAndFlush(ByteBuffer(repeating: 0xff, count: 100)).get()
+        try await mute.closeFuture.get()
+        try await one.record.awaits(.down(2))
+        try await one.stop()
+    }
+}
