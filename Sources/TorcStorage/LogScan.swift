@@ -9,7 +9,7 @@
 import CRocksDB
 import Glibc
 import TorcModel
-import TorcReplication
+package import TorcReplication
 
 /// What a log held that is not in its records.
 struct LogContent {
@@ -20,7 +20,6 @@ struct LogContent {
     var batches: UInt64 = 0
     /// Changes in the files that recovery replays.
     var changes: UInt64 = 0
-    var lastMark: UInt64 = 0
     var cut: LogCut?
 }
 
@@ -31,6 +30,21 @@ package struct LogCut: Hashable, Sendable {
     package var bytes: UInt64
     /// Where the bytes were put; nil when they were only the start of a record that was never finished.
     package var keptIn: String?
+}
+
+/// What the log of a stopped store says, before anything is done about it.
+package struct LogInspection {
+    package var verdict: LogVerdict
+    /// Everything through this change was on disk once.
+    package var lastMark: UInt64
+    /// The sequence that follows what is sound; nil when there is nothing.
+    package var nextSequence: UInt64?
+    /// Log files that recovery replays, oldest first.
+    package var files: [String]
+    package var bytes: UInt64
+    /// Changes before any damage.
+    package var changes: UInt64
+    package var damage: (file: String, offset: UInt64)?
 }
 
 final class LogScan {
@@ -66,14 +80,41 @@ final class LogScan {
         self.layout = layout
     }
 
-    /// Checks the log of the database under a data folder. `cut`: carry out a cut; otherwise only report it.
-    static func run(folder: String, layout: LeafLayout, cut: Bool) throws(StoreError) -> LogContent {
-        try LogScan(folder: folder, database: folder + "/db", layout: layout).run(cut: cut)
+    /// Checks the log of the database under a data folder, and cuts it where that is the verdict.
+    static func run(folder: String, layout: LeafLayout) throws(StoreError) -> LogContent {
+        try LogScan(folder: folder, database: folder + "/db", layout: layout).run()
     }
 
-    private func run(cut: Bool) throws(StoreError) -> LogContent {
+    /// What a log says, without cutting or refusing: for people and for tests.
+    static func inspect(folder: String, layout: LeafLayout) throws(StoreError) -> LogInspection {
+        let scan = LogScan(folder: folder, database: folder + "/db", layout: layout)
+        let live = try scan.readAll()
+        return LogInspection(
+            verdict: scan.check.verdict, lastMark: scan.check.lastMark, nextSequence: scan.check.expected,
+            files: live.map(\.path), bytes: scan.content.bytes, changes: scan.content.changes,
+            damage: scan.damage.map { (live[$0.file].path, $0.offset) })
+    }
+
+    private func run() throws(StoreError) -> LogContent {
+        let live = try readAll()
+        switch check.verdict {
+        case .serve: break
+        case .refuse(let damageAt, let lastMark):
+            guard let damage else { preconditionFailure("a refusal at \(damageAt) without damage") }
+            throw .damagedLog(
+                path: folder, file: live[damage.file].path, offset: damage.offset, damageAt: damageAt,
+                lastMark: lastMark)
+        case .cut(let after): try carryOut(live, after: after)
+        }
+        return content
+    }
+
+    /// Reads every file; answers those that recovery will replay.
+    private func readAll() throws(StoreError) -> [File] {
         let files = try logFiles()
         let manifest = try Manifest.read(database: database)
+        // A database makes the next log file before it is done with the last.
+        guard files.contains(where: { !$0.isArchived }) else { throw .halfMade(path: folder, lacking: "db/*.log") }
         var live: [File] = []
         for file in files {
             // A file that the manifest has done with counts as archived, wherever it still lies.
@@ -84,20 +125,8 @@ final class LogScan {
             }
         }
         content.files = live.count
-        // A database makes the next log file before it is done with the last.
-        guard files.contains(where: { !$0.isArchived }) else { throw .halfMade(path: folder, lacking: "db/*.log") }
         for (index, file) in live.enumerated() { try read(file, index: index) }
-        content.lastMark = check.lastMark
-        switch check.verdict {
-        case .serve: break
-        case .refuse(let damageAt, let lastMark):
-            guard let damage else { preconditionFailure("a refusal at \(damageAt) without damage") }
-            throw .damagedLog(
-                path: folder, file: live[damage.file].path, offset: damage.offset, damageAt: damageAt,
-                lastMark: lastMark)
-        case .cut(let after): try carryOut(live, after: after, write: cut)
-        }
-        return content
+        return live
     }
 
     static func name(_ number: UInt64) -> String {
@@ -213,27 +242,22 @@ final class LogScan {
 
     /// In an order that leaves the same judgement after a crash at any step: what stands behind the damage
     /// is copied or moved aside first, the file with the damage is shortened last.
-    private func carryOut(_ live: [File], after: UInt64, write: Bool) throws(StoreError) {
+    private func carryOut(_ live: [File], after: UInt64) throws(StoreError) {
         guard let damage else { preconditionFailure("a cut after \(after) without damage") }
-        var cut = LogCut(after: after, bytes: 0, keptIn: nil)
-        let later = live.dropFirst(damage.file + 1)
         let damaged = live[damage.file]
-        cut.bytes = try Files.size(damaged.path) - damage.offset
+        let later = live.dropFirst(damage.file + 1)
+        var cut = LogCut(after: after, bytes: try Files.size(damaged.path) - damage.offset, keptIn: nil)
         for file in later { cut.bytes += try Files.size(file.path) }
-        let keep = damage.isInside || !later.isEmpty
-        if write {
-            if keep { cut.keptIn = try makeCutFolder() }
-            if let kept = cut.keptIn {
-                _ = try Files.copyTail(
-                    of: damaged.path, from: damage.offset, to: "\(kept)/\(Self.name(damaged.number)).\(damage.offset)")
-                for file in later.reversed() {
-                    try Files.move(file.path, to: "\(kept)/\(Self.name(file.number))")
-                }
-                try Files.syncFolder(kept)
-                try Files.syncFolder(database)
-            }
-            try Files.truncate(damaged.path, to: damage.offset)
+        if damage.isInside || !later.isEmpty {
+            let kept = try makeCutFolder()
+            cut.keptIn = kept
+            _ = try Files.copyTail(
+                of: damaged.path, from: damage.offset, to: "\(kept)/\(Self.name(damaged.number)).\(damage.offset)")
+            for file in later.reversed() { try Files.move(file.path, to: "\(kept)/\(Self.name(file.number))") }
+            try Files.syncFolder(kept)
+            try Files.syncFolder(database)
         }
+        try Files.truncate(damaged.path, to: damage.offset)
         content.cut = cut
     }
 

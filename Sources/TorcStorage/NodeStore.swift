@@ -101,7 +101,7 @@ package final class NodeStore: Sendable {
         let exists = Files.exists(folder.databasePath + "/CURRENT")
         guard exists || folder.isNew else { throw .halfMade(path: folder.path, lacking: "db/CURRENT") }
         var log = LogContent()
-        if exists { log = try LogScan.run(folder: folder.path, layout: layout, cut: true) }
+        if exists { log = try LogScan.run(folder: folder.path, layout: layout) }
         report.logFiles = log.files
         report.logBytes = log.bytes
         report.changesReplayed = log.changes
@@ -275,10 +275,17 @@ package final class NodeStore: Sendable {
         try Database.check(torc_write(database.handle, batch.handle, false), "write")
     }
 
+    // MARK: Inspecting
+
+    /// What the log of a data folder that nobody serves from says. Writes nothing.
+    package static func inspectLog(of path: String, ringSize: RingSize) throws(StoreError) -> LogInspection {
+        try LogScan.inspect(folder: path, layout: LeafLayout(ringSize: ringSize))
+    }
+
     // MARK: Syncing
 
-    /// Syncs the log; everything that was written before the call is on disk after it.
-    func sync() throws(StoreError) {
+    /// Syncs the log; everything that was written before the call is on disk after it. Blocks.
+    package func sync() throws(StoreError) {
         let through = database.latestSequence
         try database.flushLog(sync: true)
         syncedThrough.max(through, ordering: .acquiringAndReleasing)

@@ -1,0 +1,143 @@
+import Glibc
+import Testing
+import TorcModel
+import TorcStorage
+
+@Suite struct DataFolderTests {
+    private let ringSize = RingSize(partitions: 8)!
+
+    private func open(
+        _ path: String, cluster: ClusterID = testCluster, node: NodeID = testNode, ring: Int = 8, create: Bool = true
+    ) throws(StoreError) -> DataFolder {
+        try DataFolder.open(path, cluster: cluster, node: node, ringSize: RingSize(partitions: ring)!, create: create)
+    }
+
+    private func error(_ body: () throws -> Void) -> StoreError? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return error as? StoreError
+        }
+    }
+
+    /// Names, sizes and contents of everything in a folder.
+    private func fingerprint(_ path: String) -> String {
+        let output = path + ".fingerprint"
+        shell("cd \(path) && (find . | sort; find . -type f | sort | xargs -r cksum) > \(output)")
+        let file = fopen(output, "r")!
+        defer {
+            fclose(file)
+            unlink(output)
+        }
+        var text = ""
+        var line = [CChar](repeating: 0, count: 4096)
+        while fgets(&line, 4096, file) != nil { text += String(cString: line) }
+        return text
+    }
+
+    private func made(_ folder: TemporaryFolder) throws -> String {
+        let path = folder.path + "/data"
+        let harness = try Harness(path)
+        try harness.put("k", "v")
+        try harness.close()
+        return path
+    }
+
+    @Test func whatBelongsToOthersIsRefusedUntouched() throws {
+        let folder = TemporaryFolder()
+        let path = try made(folder)
+        let before = fingerprint(path)
+        let other = ClusterID(rawValue: 0xbad)
+        #expect(
+            error { _ = try open(path, cluster: other) }
+                == .foreignCluster(path: path, found: testCluster, expected: other))
+        let node = NodeID(rawValue: 0xbad)
+        #expect(
+            error { _ = try open(path, node: node) } == .foreignNode(path: path, found: testNode, expected: node))
+        #expect(
+            error { _ = try open(path, ring: 16) } == .differentRingSize(path: path, found: 8, expected: 16))
+        #expect(fingerprint(path) == before)
+        guard case .ready(let identity) = try DataFolder.peek(path) else {
+            Issue.record("not ready")
+            return
+        }
+        #expect(identity.node == testNode && identity.cluster == testCluster)
+        #expect(fingerprint(path) == before)
+    }
+
+    @Test func aFolderHasOneProcess() throws {
+        let folder = TemporaryFolder()
+        let path = try made(folder)
+        let held = try open(path)
+        let before = fingerprint(path)
+        #expect(error { _ = try open(path) } == .heldByAnotherProcess(path: path, processID: getpid()))
+        #expect(error { _ = try open(path) }?.description.contains("process \(getpid())") == true)
+        #expect(fingerprint(path) == before)
+        held.release()
+        try open(path).release()
+    }
+
+    @Test func newerAndDamagedIdentitiesAreRefused() throws {
+        let folder = TemporaryFolder()
+        let path = try made(folder)
+        shell("cp \(path)/IDENTITY \(folder.path)/good")
+        shell("sed -i 's/torc-data 1/torc-data 2/' \(path)/IDENTITY")
+        #expect(error { _ = try open(path) } == .newerFormat(path: path, found: 2, supported: 1))
+        shell("sed 's/^ring 8/ring 16/' \(folder.path)/good > \(path)/IDENTITY")
+        #expect(
+            error { _ = try open(path) }
+                == .damagedIdentity(path: path, reason: "the checksum does not match"))
+        for length in stride(from: 0, to: 120, by: 7) {
+            shell("head -c \(length) \(folder.path)/good > \(path)/IDENTITY")
+            guard case .damagedIdentity = error({ _ = try open(path) }) else {
+                Issue.record("an identity of \(length) bytes passed")
+                continue
+            }
+        }
+        shell("cp \(folder.path)/good \(path)/IDENTITY")
+        try open(path).release()
+    }
+
+    @Test func halvesOfFoldersAreRefused() throws {
+        let folder = TemporaryFolder()
+        let path = try made(folder)
+        shell("mv \(path)/IDENTITY \(folder.path)/kept")
+        #expect(error { _ = try open(path) } == .halfMade(path: path, lacking: "IDENTITY"))
+        shell("mv \(folder.path)/kept \(path)/IDENTITY; mv \(path)/db \(folder.path)/db")
+        #expect(error { _ = try open(path) } == .halfMade(path: path, lacking: "db/CURRENT"))
+        shell("mv \(folder.path)/db \(path)/db; mv \(path)/db/*.log \(folder.path)/")
+        let lost = error { _ = try Harness(path) }
+        #expect(lost == .halfMade(path: path, lacking: "db/*.log"))
+    }
+
+    @Test func foldersThatAreNotThere() throws {
+        let folder = TemporaryFolder()
+        let missing = folder.path + "/a/b"
+        #expect(try DataFolder.peek(missing) == .vacant)
+        #expect(error { _ = try open(missing, create: false) } == .missing(path: missing))
+        #expect(access(folder.path + "/a", F_OK) != 0)
+        shell("mkdir \(folder.path)/pictures; touch \(folder.path)/pictures/cat")
+        #expect(
+            error { _ = try open(folder.path + "/pictures") } == .notADataFolder(path: folder.path + "/pictures"))
+    }
+
+    /// A first start that was interrupted before the database stood.
+    @Test func anUnfinishedFolderIsFinished() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        try open(path).release()
+        guard case .unfinished = try DataFolder.peek(path) else {
+            Issue.record("finished without a database")
+            return
+        }
+        let harness = try Harness(path)
+        #expect(harness.report.isNew)
+        try harness.put("k", "v")
+        try harness.close()
+        guard case .ready = try DataFolder.peek(path) else {
+            Issue.record("not ready")
+            return
+        }
+    }
+}

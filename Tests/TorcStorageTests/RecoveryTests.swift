@@ -1,0 +1,346 @@
+// What stands after a process was killed, a machine lost power, or a disk lost bytes.
+
+import Glibc
+import NIOCore
+import Testing
+import TorcModel
+import TorcReplication
+import TorcStorage
+
+private typealias Model = [ObjectKey: ByteBuffer]
+
+private func size(_ path: String) -> UInt64 {
+    var status = stat()
+    return stat(path, &status) == 0 ? UInt64(status.st_size) : 0
+}
+
+private func flipBit(of path: String, at offset: UInt64) {
+    let file = open(path, O_RDWR)
+    precondition(file >= 0)
+    var byte: UInt8 = 0
+    precondition(pread(file, &byte, 1, off_t(offset)) == 1)
+    byte ^= 0x10
+    precondition(pwrite(file, &byte, 1, off_t(offset)) == 1)
+    close(file)
+}
+
+private func inspect(_ path: String) throws -> LogInspection {
+    try NodeStore.inspectLog(of: path, ringSize: RingSize(partitions: 8)!)
+}
+
+@Suite struct RecoveryTests {
+    /// Copies of a folder in use, as a killed process leaves it: each opens as one of the states between the
+    /// last sync and the last commit, with the leaves of exactly that state, and goes on from there.
+    @Test(arguments: [11, 12, 13] as [UInt64])
+    func abruptEnds(seed: UInt64) throws {
+        var generator = SeededGenerator(seed: seed)
+        let folder = TemporaryFolder()
+        var options = StoreOptions()
+        options.leafStoreBytes = 40_000
+        options.partitionMemtableBytes = 64 << 10
+        let harness = try Harness(folder.path + "/data", laneCount: 2, options: options)
+        try harness.store.beginIncarnation(Incarnation(rawValue: seed))
+        var states: [Model] = [harness.model]
+        var syncedState = 0
+        for copy in 0..<4 {
+            for _ in 0..<Int.random(in: 5...40, using: &generator) {
+                for _ in 0..<Int.random(in: 1...6, using: &generator) {
+                    let value = String(repeating: "v", count: Int.random(in: 0...1500, using: &generator))
+                    try harness.append("k\(Int.random(in: 0..<60, using: &generator))", value)
+                }
+                try harness.commit()
+                states.append(harness.model)
+                if Int.random(in: 0..<8, using: &generator) == 0 {
+                    try harness.store.sync()
+                    syncedState = states.count - 1
+                }
+            }
+            let path = folder.path + "/copy\(copy)"
+            copyFolder(folder.path + "/data", to: path)
+            let opened = try Harness(path, laneCount: 3)
+            let contents = try opened.contents()
+            // Two lanes commit one after the other: a state may stand in part, lane by lane.
+            let allowed = states[syncedState...]
+            for (key, value) in contents {
+                #expect(allowed.contains { $0[key] == value }, "seed \(seed): \(key) is none of its values")
+            }
+            for key in states[syncedState].keys { #expect(contents[key] != nil, "seed \(seed): \(key) is lost") }
+            #expect(opened.report.leavesRebuilt.isEmpty, "seed \(seed): \(opened.report)")
+            #expect(try opened.computedLeaves() == opened.leaves, "seed \(seed)")
+            opened.model = contents
+            for index in 0..<20 { try opened.put("k\(index)", "after \(index)") }
+            #expect(try opened.computedLeaves() == opened.leaves, "seed \(seed)")
+            try opened.store.abandon()
+
+            let again = try Harness(path, laneCount: 1)
+            #expect(again.report.cut == nil && again.report.leavesRebuilt.isEmpty, "seed \(seed): \(again.report)")
+            #expect(try again.contents() == opened.model, "seed \(seed)")
+            #expect(try again.computedLeaves() == again.leaves, "seed \(seed)")
+            try again.store.abandon()
+        }
+        try harness.store.abandon()
+    }
+
+    /// A folder whose log has a synced part, with its mark behind it, and an unsynced part.
+    private struct Scene {
+        let folder = TemporaryFolder()
+        var path: String { folder.path + "/data" }
+        var log = ""
+        /// The log's length when the synced part was all of it.
+        var syncedBytes: UInt64 = 0
+        var totalBytes: UInt64 = 0
+        var syncedModel: [ObjectKey: ByteBuffer] = [:]
+        var model: [ObjectKey: ByteBuffer] = [:]
+        /// After each batch of the unsynced part.
+        var states: [[ObjectKey: ByteBuffer]] = []
+
+        init(valueBytes: Int) throws {
+            let harness = try Harness(path)
+            try harness.store.beginIncarnation(Incarnation(rawValue: 5))
+            let value = String(repeating: "x", count: valueBytes)
+            for index in 0..<12 { try harness.put("k\(index)", "synced \(index) \(value)") }
+            try harness.store.sync()
+            log = try inspect(path).files.last!
+            syncedBytes = size(log)
+            syncedModel = harness.model
+            states = [harness.model]
+            for index in 6..<14 {
+                try harness.put("k\(index)", "later \(index) \(value)")
+                states.append(harness.model)
+            }
+            model = harness.model
+            // Closing hands the rest to the kernel.
+            try harness.store.abandon()
+            totalBytes = size(log)
+            precondition(totalBytes > syncedBytes)
+        }
+
+        func copy(_ name: String) -> (path: String, log: String) {
+            copyFolder(path, to: folder.path + "/" + name)
+            return (folder.path + "/" + name, folder.path + "/" + name + log.dropFirst(path.count))
+        }
+    }
+
+    /// The log ends at any byte: nothing that is whole is given up, nothing is refused.
+    @Test func tornTails() throws {
+        let scene = try Scene(valueBytes: 10)
+        let whole = try inspect(scene.path)
+        #expect(whole.verdict == .serve)
+        let copy = scene.copy("torn")
+        var cutPoints: Set<UInt64> = []
+        var length = scene.totalBytes
+        var sound = 0
+        while length > scene.syncedBytes - 200 {
+            length -= 1
+            precondition(truncate(copy.log, off_t(length)) == 0)
+            let found = try inspect(copy.path)
+            switch found.verdict {
+            case .serve:
+                sound += 1
+                cutPoints.insert(length)
+            case .cut:
+                #expect(found.damage!.offset < length)
+                cutPoints.insert(found.damage!.offset)
+            case .refuse(let damageAt, let lastMark):
+                Issue.record("a tail cut at \(length) was refused: \(damageAt), \(lastMark)")
+            }
+        }
+        // Each batch's end was met, and a cut only ever went back to such an end.
+        #expect(sound >= 8 && cutPoints.count <= sound + 1)
+
+        for length in [scene.totalBytes - 1, scene.totalBytes - 60, scene.syncedBytes + 3, scene.syncedBytes] {
+            let copy = scene.copy("torn-\(length)")
+            precondition(truncate(copy.log, off_t(length)) == 0)
+            let opened = try Harness(copy.path)
+            #expect(opened.report.cut?.keptIn == nil)
+            #expect((opened.report.cut == nil) == (length == scene.syncedBytes))
+            let contents = try opened.contents()
+            #expect(scene.states.contains(contents))
+            #expect(try opened.computedLeaves() == opened.leaves)
+            #expect(opened.report.leavesRebuilt.isEmpty)
+            try opened.store.abandon()
+            #expect(try inspect(copy.path).verdict == .serve)
+        }
+    }
+
+    /// Bits flip in the synced part (marks behind it prove that: refused) or in the unsynced part (cut).
+    @Test(arguments: [10, 9000])
+    func flippedBits(valueBytes: Int) throws {
+        let scene = try Scene(valueBytes: valueBytes)
+        var generator = SeededGenerator(seed: 21)
+        let copy = scene.copy("flipped")
+        var refused = 0
+        var cut = 0
+        for _ in 0..<300 {
+            let offset = UInt64.random(in: 0..<scene.totalBytes, using: &generator)
+            flipBit(of: copy.log, at: offset)
+            switch try inspect(copy.path).verdict {
+            case .serve:
+                Issue.record("a bit flipped at \(offset) went unnoticed")
+            case .cut:
+                #expect(offset >= scene.syncedBytes, "synced byte \(offset) of \(scene.syncedBytes) was cut")
+                cut += 1
+            case .refuse:
+                #expect(offset < scene.syncedBytes, "unsynced byte \(offset) was refused")
+                refused += 1
+            }
+            flipBit(of: copy.log, at: offset)
+        }
+        #expect(refused > 20 && cut > 20)
+
+        // A refusal writes nothing, whatever it says.
+        flipBit(of: copy.log, at: scene.syncedBytes / 2)
+        shell("cp -r \(copy.path) \(copy.path)-before")
+        do {
+            _ = try Harness(copy.path)
+            Issue.record("a damaged log was served")
+        } catch {
+            guard case .damagedLog(_, let file, _, let damageAt, let lastMark) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(file == copy.log && damageAt <= lastMark)
+            #expect(error.description.contains("torc inspect repair"))
+        }
+        #expect(shell("diff -rq -x LOCK \(copy.path) \(copy.path)-before") == 0)
+
+        // A cut keeps what it takes away.
+        let other = scene.copy("cut")
+        let offset = scene.syncedBytes + (scene.totalBytes - scene.syncedBytes) / 2
+        flipBit(of: other.log, at: offset)
+        let opened = try Harness(other.path)
+        let kept = try #require(opened.report.cut?.keptIn)
+        #expect(kept.hasPrefix(other.path + "/cut-"))
+        #expect(opened.report.cut!.bytes == scene.totalBytes - size(other.log.replacingLog(in: other.path)))
+        #expect(scene.states.contains(try opened.contents()))
+        #expect(try opened.computedLeaves() == opened.leaves)
+        try opened.store.abandon()
+    }
+
+    /// Several log files that recovery needs all of: one record holds the first of them while another partition
+    /// fills its memtable again and again.
+    private func manyLogs(_ folder: TemporaryFolder, syncLast: Bool) throws -> (path: String, harness: Harness) {
+        let path = folder.path + "/data"
+        var options = StoreOptions()
+        options.partitionMemtableBytes = 64 << 10
+        let first = try Harness(path, options: options)
+        try first.put("k", "so that the archive knows where the next log begins")
+        try first.store.abandon()
+        let harness = try Harness(path, options: options)
+        let keys = (0..<200).map { "k\($0)" }.filter { harness.partition(harness.key($0)) == PartitionID(1) }
+        let pin = (0..<200).map { "k\($0)" }.first { harness.partition(harness.key($0)) == PartitionID(2) }!
+        harness.model = first.model
+        harness.leaves = first.leaves
+        try harness.put(pin, "holds the first log file")
+        let value = String(repeating: "x", count: 8000)
+        for round in 0..<60 {
+            try harness.put(keys[round % keys.count], "\(round) \(value)")
+            if round % 4 == 0 { try harness.store.sync() }
+        }
+        try harness.store.sync()
+        if syncLast { try harness.put(pin, "carries the mark of the last sync") }
+        try harness.store.abandon()
+        return (path, harness)
+    }
+
+    @Test func missingLogFiles() throws {
+        let folder = TemporaryFolder()
+        let (path, harness) = try manyLogs(folder, syncLast: true)
+        let whole = try inspect(path)
+        #expect(whole.verdict == .serve)
+        #expect(whole.files.count >= 4, "\(whole.files)")
+        for lost in whole.files.dropLast() {
+            shell("mv \(lost) \(folder.path)/aside")
+            guard case .refuse = try inspect(path).verdict else {
+                Issue.record("without \(lost) the log passes")
+                return
+            }
+            shell("mv \(folder.path)/aside \(lost)")
+        }
+        let opened = try Harness(path)
+        #expect(try opened.contents() == harness.model)
+        #expect(opened.leaves == harness.leaves)
+        try opened.store.abandon()
+    }
+
+    /// Damage in an archived file loses no record: at most leaves are computed anew, and that is said.
+    @Test func damagedArchive() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        var options = StoreOptions()
+        options.partitionMemtableBytes = 64 << 10
+        let harness = try Harness(path, options: options)
+        let value = String(repeating: "x", count: 4000)
+        for round in 0..<600 { try harness.put("k\(round % 30)", "\(round) \(value)") }
+        try harness.store.sync()
+        try harness.store.abandon()
+        let archived = path + "/db/archive"
+        #expect(shell("find \(archived) -name '*.log' -size +16k | grep -q .") == 0, "nothing was archived")
+        shell("for f in \(archived)/*.log; do printf garbage | dd of=$f bs=1 seek=300 conv=notrunc 2>/dev/null; done")
+        let opened = try Harness(path)
+        #expect(opened.report.cut == nil && !opened.report.leavesRebuilt.isEmpty, "\(opened.report)")
+        #expect(try opened.contents() == harness.model)
+        #expect(opened.leaves == harness.leaves)
+        try opened.store.abandon()
+    }
+
+    /// The leaves survive many rounds of stores, rotations of the log and removals of archived files.
+    @Test func leavesAreNeverRebuilt() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        var options = StoreOptions()
+        options.partitionMemtableBytes = 64 << 10
+        options.leafStoreBytes = 600_000
+        var model: Model = [:]
+        for run in 0..<3 {
+            let harness = try Harness(path, laneCount: run + 1, options: options)
+            #expect(harness.report.leavesRebuilt.isEmpty, "\(harness.report)")
+            harness.model = model
+            #expect(try harness.computedLeaves() == harness.leaves)
+            let value = String(repeating: "x", count: 3000)
+            for round in 0..<250 {
+                for index in 0..<4 { try harness.append("k\((round * 4 + index) % 37)", "\(run) \(round) \(value)") }
+                try harness.commit()
+                if round % 10 == 0 { try harness.store.sync() }
+            }
+            model = harness.model
+            var archived = 0
+            if let listing = popen("ls \(path)/db/archive | wc -l", "r") {
+                var line = [CChar](repeating: 0, count: 64)
+                fgets(&line, 64, listing)
+                pclose(listing)
+                archived = Int(String(cString: line).filter(\.isNumber)) ?? 0
+            }
+            // 3 MB of log in files of some 64 KiB a partition: without removal there would be dozens.
+            #expect(archived < 24, "\(archived) archived log files")
+            if run == 1 { try harness.close() } else { try harness.store.abandon() }
+        }
+    }
+
+    @Test func lostLeavesAreComputedAnew() throws {
+        let folder = TemporaryFolder()
+        var options = StoreOptions()
+        options.logsLeaves = false
+        let silent = try Harness(folder.path + "/data", options: options)
+        for index in 0..<40 { try silent.put("k\(index)", "v\(index)") }
+        try silent.store.abandon()
+        let opened = try Harness(folder.path + "/data")
+        #expect(opened.report.leavesRebuilt.count == 8)
+        #expect(opened.leaves == silent.leaves)
+        #expect(opened.report.description.contains("anew"))
+        opened.model = silent.model
+        for index in 0..<40 { try opened.put("k\(index)", "w\(index)") }
+        try opened.store.abandon()
+        let again = try Harness(folder.path + "/data")
+        #expect(again.report.leavesRebuilt.isEmpty && again.leaves == opened.leaves)
+        try again.store.abandon()
+    }
+}
+
+extension String {
+    /// The damaged file was shortened, and has moved to the archive since.
+    fileprivate func replacingLog(in folder: String) -> String {
+        let archived = folder + "/db/archive/" + split(separator: "/").last!
+        return access(archived, F_OK) == 0 ? archived : self
+    }
+}
