@@ -41,6 +41,8 @@ package struct Coordinator: Sendable {
     private var listings: [OperationID: ListOperation] = [:]
     /// The listing that a page belongs to.
     private var pages: [OperationID: OperationID] = [:]
+    /// Reads of clients that are not answered. A read that a write begins with counts as that write.
+    private var openReads = 0
     /// Reads whose reader is answered, and which only repair.
     private var lingering = 0
     /// For a client that goes away.
@@ -60,10 +62,10 @@ package struct Coordinator: Sendable {
     }
 
     /// Requests that are not answered.
-    package var openCount: Int { gets.count - lingering + puts.count + deletes.count + forwards.count }
+    package var openCount: Int { openReads + puts.count + deletes.count + forwards.count }
     package var listingCount: Int { listings.count }
     /// Nothing is under way, late repair included.
-    package var isIdle: Bool { openCount == 0 && lingering == 0 && listings.isEmpty }
+    package var isIdle: Bool { openCount == 0 && gets.isEmpty && listings.isEmpty }
 
     /// When `tick` is due. It may name an operation that has ended, after which `tick` does nothing.
     package var nextDeadline: MonotonicTime? { timers.earliest?.time }
@@ -133,7 +135,7 @@ package struct Coordinator: Sendable {
     package mutating func cancel(_ request: RequestID) {
         guard let id = requests.removeValue(forKey: request) else { return }
         if let get = gets.removeValue(forKey: id) {
-            if !get.isOpen { lingering -= 1 }
+            if get.isOpen { openReads -= 1 } else { lingering -= 1 }
         }
         puts[id]?.writer = .nobody
         deletes[id]?.writer = .nobody
@@ -292,6 +294,7 @@ package struct Coordinator: Sendable {
         let wake = get.wakeTime
         get.scheduled = wake
         gets[id] = get
+        if case .client = reader { openReads += 1 }
         timers.wake(id, .get, at: wake)
     }
 
@@ -305,6 +308,7 @@ package struct Coordinator: Sendable {
         }
         guard var get = gets[id] else { return }
         let reader = get.reader
+        if case .client = reader { openReads -= 1 }
         if get.isFinished || lingering >= view.limits.operations {
             gets[id] = nil
         } else {
@@ -333,7 +337,6 @@ package struct Coordinator: Sendable {
         _ outcome: GetOutcome, to reader: Reader, _ key: ObjectKey, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
         switch reader {
-        case .nobody: break
         case .client(let request, let headOnly, let unlessClock):
             requests[request] = nil
             let answer: GetAnswer =
@@ -531,7 +534,10 @@ package struct Coordinator: Sendable {
             if now.monotonic >= gets[id]!.deadline {
                 let get = gets.removeValue(forKey: id)!
                 if !get.isOpen { lingering -= 1 }
-                if let outcome = get.expired() { deliver(outcome, to: get.reader, get.key, now, &effects) }
+                if let outcome = get.expired() {
+                    if case .client = get.reader { openReads -= 1 }
+                    deliver(outcome, to: get.reader, get.key, now, &effects)
+                }
             } else {
                 gets[id]!.scheduled = MonotonicTime(nanoseconds: .max)
                 settle(id, gets[id]!.woken(view, now.monotonic, &effects), now, &effects)

@@ -28,8 +28,6 @@ enum Reader: Hashable, Sendable {
     case condition(of: OperationID)
     /// A delete that came without context.
     case deletion(of: OperationID)
-    /// The client went away.
-    case nobody
 }
 
 /// What a read found.

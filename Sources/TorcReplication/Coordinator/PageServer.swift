@@ -15,9 +15,9 @@ struct PageServer: Sendable {
     /// Scans for one page.
     static let scansForPage = 16
     static let entriesForScan = 512
-    static let bytesForScan = 1 << 20
+    static let bytesForScan = 256 << 10
     /// Pages being read, or waiting for a sync; one more is refused `overloaded`.
-    static let pagesAtOnce = 128
+    static let pagesAtOnce = 64
     /// Numbers from here on are scans; the replicas' reads have those below.
     static let firstToken: UInt64 = 1 << 63
 
