@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import TorcServer
 
+/// `torc serve`: runs a node until it is told to stop.
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "Run a node until it is told to stop.",
