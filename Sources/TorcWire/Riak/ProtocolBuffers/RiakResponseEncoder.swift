@@ -143,15 +143,20 @@ package struct RiakResponseEncoder: Sendable {
 
 extension RpbContent {
     init(_ sibling: Sibling, headOnly: Bool) {
-        self.init()
-        value = headOnly ? Data() : Data(copying: sibling.value)
+        // Metadata that this build cannot read is left out; the value is worth having without it.
+        self.init(
+            value: headOnly ? ByteBuffer() : sibling.value,
+            metadata: (try? ContentMetadata(decoding: sibling.metadata)) ?? ContentMetadata())
         vtag = Data(copying: VersionTag.tag(of: sibling.dot))
         let (seconds, microseconds) = sibling.timestamp.rawValue.quotientAndRemainder(dividingBy: 1_000_000)
         lastMod = UInt32(clamping: seconds)
         lastModUsecs = UInt32(microseconds)
         if sibling.isTombstone { deleted = true }
-        // Metadata that this build cannot read is left out; the value is worth having without it.
-        guard let metadata = try? ContentMetadata(decoding: sibling.metadata) else { return }
+    }
+
+    init(value: ByteBuffer, metadata: ContentMetadata) {
+        self.init()
+        self.value = Data(copying: value)
         if metadata.contentType.readableBytes > 0 { contentType = Data(copying: metadata.contentType) }
         if metadata.charset.readableBytes > 0 { charset = Data(copying: metadata.charset) }
         if metadata.contentEncoding.readableBytes > 0 { contentEncoding = Data(copying: metadata.contentEncoding) }
