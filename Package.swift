@@ -48,6 +48,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(
             url: "https://github.com/apple/swift-configuration", from: "1.4.0",
@@ -79,6 +80,7 @@ let package = Package(
             dependencies: [
                 "TorcModel", "TorcReplication", nioCore, nioPosix, crypto, logging,
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -142,6 +144,7 @@ let package = Package(
             dependencies: [
                 "TorcWire", "TorcModel", "TorcReplication", "TestSupport", "FuzzChecks", nioCore, nioPosix, crypto,
                 logging, .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
@@ -152,6 +155,12 @@ let package = Package(
             dependencies: [
                 "TorcServer", "TorcClient", "TorcLoad", "TorcModel", "TorcReplication", "TorcStorage", "TestSupport",
                 nioCore, nioPosix, logging,
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "TorcClientTests",
+            dependencies: [
+                "TorcClient", "TorcWire", "TorcModel", "TorcReplication", "TestSupport", nioCore, nioPosix,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

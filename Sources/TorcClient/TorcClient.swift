@@ -65,7 +65,8 @@ public final class TorcClient: Sendable {
         options.r = consistency?.wire
         let answer = try await ask(
             RiakClientMessages.get(key.wireName, options, head: headOnly), isWrite: false)
-        return TorcObject(try Self.read(answer) { frame throws(RiakAnswerError) in try RiakClientMessages.object(frame) })
+        return TorcObject(
+            try Self.read(answer) { frame throws(RiakAnswerError) in try RiakClientMessages.object(frame) })
     }
 
     /// What a put returns besides success.
@@ -249,7 +250,8 @@ public final class TorcClient: Sendable {
                 continue
             }
             do {
-                let answer = try await Self.send(frame, on: channel, timeout: configuration.requestTimeout + Self.answerSlack)
+                let answer = try await Self.send(
+                    frame, on: channel, timeout: configuration.requestTimeout + Self.answerSlack)
                 if attempt + 1 < count, Self.isTransientRefusal(answer) {
                     failures.append("\(address): refused for now")
                     continue
@@ -263,7 +265,8 @@ public final class TorcClient: Sendable {
                 case .malformedAnswer:
                     throw .protocolViolation("\(address) sent what is no message")
                 case .lost, .timedOut:
-                    let what = error == .lost ? "the connection to \(address) was lost" : "\(address) did not answer in time"
+                    let what =
+                        error == .lost ? "the connection to \(address) was lost" : "\(address) did not answer in time"
                     if isWrite { throw .indeterminate(what) }
                     failures.append(what)
                 }
