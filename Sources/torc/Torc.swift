@@ -11,10 +11,17 @@ struct Torc: AsyncParsableCommand {
             Examples:
               torc serve --config node1.yaml            start a node
               torc serve --config node1.yaml --check    show its effective configuration
+              torc put carts alice milk                 write an object
+              torc get carts alice                      read it: its value, or all its siblings
+              torc delete carts alice
+              torc ping --node 127.0.0.1:8087,127.0.0.1:8097
               torc bench load --put                     measure a running cluster
               torc version
             """,
-        subcommands: [ServeCommand.self, VersionCommand.self, BenchCommand.self])
+        subcommands: [
+            ServeCommand.self, GetCommand.self, PutCommand.self, DeleteCommand.self, PingCommand.self,
+            BenchCommand.self, VersionCommand.self,
+        ])
 }
 
 struct BenchCommand: AsyncParsableCommand {
