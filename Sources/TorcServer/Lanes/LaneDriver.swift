@@ -140,8 +140,23 @@ final class LaneDriver: @unchecked Sendable {
         return promise.futureResult
     }
 
-    /// On the lane's loop: nothing is carried out any more. What is still open is never answered.
+    /// On the lane's loop: what is still open is answered as unfinished.
+    func failOpenRequests() {
+        for id in requests.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
+            switch requests[id]!.operation {
+            case .get: answer(id, .get(.refused(.shuttingDown)))
+            // It may have reached replicas.
+            case .put, .delete: answer(id, .write(.indeterminate(copies: 0, needed: 1)))
+            }
+        }
+        for id in listings.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
+            listed(id, .failed(partition: PartitionID(0)))
+        }
+    }
+
+    /// On the lane's loop: nothing is carried out any more.
     func stop() {
+        failOpenRequests()
         isStopped = true
         inbox.removeAll()
         timer?.task.cancel()

@@ -24,7 +24,6 @@ final class ClientGateway: RiakBackend, @unchecked Sendable {
     /// Of the lane on the same loop.
     private let localLane: LaneDriver
     private var counter: UInt64 = 0
-    private var generator = SystemRandomNumberGenerator()
 
     init(
         index: Int, loops: NodeLoops, ring: Ring, nodeName: String, memberNames: [NodeID: String],
@@ -178,14 +177,17 @@ final class ClientGateway: RiakBackend, @unchecked Sendable {
 
     // MARK: The rest
 
-    func preferenceList(of key: ObjectKey, reply: RiakReply) {
+    /// From any thread: the primaries of a key in a bucket with these properties.
+    func preferenceList(of key: ObjectKey, _ properties: BucketProperties) -> [PreferenceEntry] {
         let partition = ring.size.partition(of: key.position)
-        let names = memberNames
-        let ring = ring
+        return ring.preferenceList(of: partition, count: Int(properties.n)).map { node in
+            PreferenceEntry(partition: partition, node: memberNames[node] ?? "\(node)", isPrimary: true)
+        }
+    }
+
+    func preferenceList(of key: ObjectKey, reply: RiakReply) {
         properties(of: .bucket(key.bucket)) { properties in
-            let entries = ring.preferenceList(of: partition, count: Int(properties.n)).map { node in
-                PreferenceEntry(partition: partition, node: names[node] ?? "\(node)", isPrimary: true)
-            }
+            let entries = self.preferenceList(of: key, properties)
             if reply.eventLoop.inEventLoop {
                 reply.preferenceList(entries)
             } else {
@@ -194,5 +196,8 @@ final class ClientGateway: RiakBackend, @unchecked Sendable {
         }
     }
 
-    func keyEntropy() -> (UInt64, UInt64) { (generator.next(), generator.next()) }
+    func keyEntropy() -> (UInt64, UInt64) {
+        var generator = SystemRandomNumberGenerator()
+        return (generator.next(), generator.next())
+    }
 }

@@ -19,6 +19,8 @@ import TorcWire
 package final class Node: @unchecked Sendable {
     /// How long the peers are asked whether this node is alive elsewhere.
     private static let probeTime = Duration.seconds(2)
+    /// An HTTP body that is somewhat too large is refused by name, as over protocol buffers.
+    private static let bodySlackBytes = 1 << 20
     /// What a stop waits for connections to close once everything is answered.
     private static let closingTime = Duration.seconds(1)
 
@@ -266,7 +268,8 @@ package final class Node: @unchecked Sendable {
             for lane in self.loops.lanes { try? await lane.eventLoop.flatSubmit { lane.drain() }.get() }
         }
         if !drained {
-            logger.warning("some requests were still open when the node stopped; their clients will hear nothing")
+            logger.warning("some requests were still open when the node stopped; their clients are told so")
+            for lane in loops.lanes { try? await lane.eventLoop.submit { lane.failOpenRequests() }.get() }
         }
         let closed = await within(Self.closingTime) {
             while self.protocolBuffers.openConnections > 0 { try? await Task.sleep(for: .milliseconds(10)) }

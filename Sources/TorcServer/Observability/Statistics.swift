@@ -3,12 +3,10 @@
 
 import NIOCore
 import TorcModel
+import TorcWire
 
 /// Adds up the counters of all lanes.
 struct Statistics: Sendable {
-    /// Riak's clients choose features by it.
-    static let riakVersion = "3.2.0"
-
     var nodeName: String
     var memberNames: [String]
     var partitions: Int
@@ -20,7 +18,8 @@ struct Statistics: Sendable {
 
     func json() -> String {
         var fields: [(String, String)] = [
-            ("riak_kv_version", LineLogHandler.jsonString(Self.riakVersion)),
+            // Riak's clients choose features by it.
+            ("riak_kv_version", LineLogHandler.jsonString(RiakText.serverVersion)),
             ("torc_version", LineLogHandler.jsonString(BuildVersion.current)),
             ("nodename", LineLogHandler.jsonString(nodeName)),
             ("ring_members", "[\(memberNames.map(LineLogHandler.jsonString).joined(separator: ","))]"),

@@ -1,0 +1,114 @@
+// Several nodes in this process, on ephemeral ports, over real storage in a temporary folder.
+
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import TorcClient
+import TorcModel
+import TorcReplication
+import TorcServer
+
+final class TestCluster: @unchecked Sendable {
+    static let key = ClusterKey(secret: Array("a secret of many bytes".utf8))!
+
+    let folder: String
+    let names: [String]
+    private let peerPorts: [Int]
+    private var clients: [TorcClient] = []
+    private(set) var nodes: [Node?]
+
+    private init(folder: String, names: [String], peerPorts: [Int]) {
+        self.folder = folder
+        self.names = names
+        self.peerPorts = peerPorts
+        nodes = names.map { _ in nil }
+    }
+
+    /// A running cluster, gone after the body.
+    static func with<R>(nodes count: Int = 3, _ body: (TestCluster) async throws -> R) async throws -> R {
+        let names = (1...count).map { "n\($0)" }
+        let folder = NSTemporaryDirectory() + "torc-cluster-\(UUID().uuidString)"
+        let cluster = TestCluster(folder: folder, names: names, peerPorts: try await freePorts(count))
+        do {
+            for index in names.indices { try await cluster.start(index) }
+            try await cluster.waitForLinks()
+            let result = try await body(cluster)
+            await cluster.tearDown()
+            return result
+        } catch {
+            await cluster.tearDown()
+            throw error
+        }
+    }
+
+    /// Ports that nobody listens on now. Peer ports must be known before the first node starts.
+    private static func freePorts(_ count: Int) async throws -> [Int] {
+        var channels: [any Channel] = []
+        for _ in 0..<count {
+            channels.append(
+                try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                    .bind(host: "127.0.0.1", port: 0).get())
+        }
+        let ports = channels.map { $0.localAddress!.port! }
+        for channel in channels { try await channel.close() }
+        return ports
+    }
+
+    func configuration(_ index: Int) async throws -> ServerConfiguration {
+        let members = zip(names, peerPorts).map { "\($0)=127.0.0.1:\($1)" }.joined(separator: ",")
+        let flags = [
+            "--node-name", names[index], "--data-folder", "\(folder)/\(names[index])", "--cluster-key",
+            "a secret of many bytes", "--cluster-members", members, "--cluster-partitions", "8", "--listen-pb",
+            "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-peer", "127.0.0.1:\(peerPorts[index])",
+            "--threads-lanes", index == 0 ? "2" : "1", "--request-timeout-ms", "5000",
+        ]
+        return try ServerConfiguration(await ConfigurationSource.load(file: nil, environment: [:], flags: flags))
+    }
+
+    func start(_ index: Int) async throws {
+        var logger = Logger(label: names[index]) { _ in LineLogHandler(level: .error, form: .text) }
+        logger[metadataKey: "in"] = "\(names[index])"
+        nodes[index] = try await Node.start(try await configuration(index), logger: logger)
+    }
+
+    func stop(_ index: Int) async {
+        await nodes[index]?.stop()
+        nodes[index] = nil
+    }
+
+    /// A client of the nodes that run, or of one of them.
+    func client(_ index: Int? = nil) -> TorcClient {
+        let addresses = nodes.indices.filter { index == nil || $0 == index }.compactMap { nodes[$0] }
+            .map { TorcAddress(host: "127.0.0.1", port: $0.protocolBuffersAddress.port) }
+        let client = TorcClient(TorcClient.Configuration(addresses: addresses))
+        clients.append(client)
+        return client
+    }
+
+    /// Until a write at all replicas succeeds through every node that runs.
+    func waitForLinks() async throws {
+        for index in nodes.indices where nodes[index] != nil {
+            let client = client(index)
+            var last: (any Error)?
+            for _ in 0..<100 {
+                do {
+                    _ = try await client.put(
+                        ByteBuffer(string: "there"), to: TorcKey("waiting", "node \(index)"), consistency: .all)
+                    last = nil
+                    break
+                } catch {
+                    last = error
+                    try await Task.sleep(for: .milliseconds(50))
+                }
+            }
+            if let last { throw last }
+        }
+    }
+
+    private func tearDown() async {
+        for client in clients { await client.shutdown() }
+        for index in nodes.indices { await stop(index) }
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+}
