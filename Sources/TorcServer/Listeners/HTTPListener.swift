@@ -37,7 +37,7 @@ final class HTTPListener: @unchecked Sendable {
         let handler = handler
         let application = Application(
             responder: CallbackResponder<ChannelRequestContext> { request, context in
-                await handler.respond(to: request, channel: context.channel)
+                try await handler.respond(to: request, channel: context.channel)
             },
             configuration: ApplicationConfiguration(
                 address: .hostname(address.host, port: address.port), serverName: "torc/\(BuildVersion.current)",

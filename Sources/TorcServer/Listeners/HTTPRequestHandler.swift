@@ -1,6 +1,9 @@
-// One HTTP request from its head to its answer.
+// One HTTP request from its head to its answer. `RiakHTTPTranslator` says what is asked and what an answer
+// looks like; this collects the body, asks the node on the connection's own loop, and streams listings at the
+// client's pace.
 
 import Hummingbird
+import HummingbirdCore
 import NIOCore
 import TorcModel
 import TorcReplication
@@ -9,30 +12,171 @@ import TorcWire
 final class HTTPRequestHandler: Sendable {
     private let gateways: [ClientGateway]
     private let statistics: NodeStatistics
-    private let clusterKey: ClusterKey
-    private let objectBytes: Int
+    private let translator: RiakHTTPTranslator
+    /// A longer body is refused before it is read to its end.
+    private let bodyLimit: Int
 
-    init(gateways: [ClientGateway], statistics: NodeStatistics, clusterKey: ClusterKey, objectBytes: Int) {
+    init(gateways: [ClientGateway], statistics: NodeStatistics, clusterKey: ClusterKey, bodyLimit: Int) {
         self.gateways = gateways
         self.statistics = statistics
-        self.clusterKey = clusterKey
-        self.objectBytes = objectBytes
+        translator = RiakHTTPTranslator(clusterKey: clusterKey)
+        self.bodyLimit = bodyLimit
     }
 
-    func respond(to request: Request, channel: any Channel) async -> Response {
-        switch request.uri.path {
-        case "/ping": Self.text(.ok, "OK")
-        case "/stats":
+    func respond(to request: Request, channel: any Channel) async throws -> Response {
+        guard let gateway = gateways.first(where: { $0.eventLoop === channel.eventLoop }) else {
+            preconditionFailure("an HTTP connection on a loop without a lane")
+        }
+        var body = ByteBuffer()
+        if request.method == .put || request.method == .post {
+            guard try await collect(request, into: &body) else { return Self.tooLarge(bodyLimit) }
+        }
+        let asked = translator.parse(request.head, body: body) { gateway.keyEntropy() }
+        let response = try await respond(to: asked, by: gateway)
+        return request.method == .head ? response.createHeadResponse() : response
+    }
+
+    /// False when the body is longer than it may be.
+    private func collect(_ request: Request, into body: inout ByteBuffer) async throws -> Bool {
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }) {
+            guard length <= bodyLimit else { return false }
+            body.reserveCapacity(length)
+        }
+        for try await part in request.body {
+            guard body.readableBytes + part.readableBytes <= bodyLimit else { return false }
+            body.writeImmutableBuffer(part)
+        }
+        return true
+    }
+
+    private func respond(to asked: RiakHTTPRequest, by gateway: ClientGateway) async throws -> Response {
+        switch asked {
+        case .ping: Response(RiakHTTPTranslator.pong)
+        case .stats:
             Response(
                 status: .ok, headers: [.contentType: "application/json"],
                 body: ResponseBody(byteBuffer: ByteBuffer(string: await statistics.collect().json())))
-        default: Self.text(.notFound, "not found\n")
+        case .answered(let response): Response(response)
+        case .object(let object): Response(await perform(object, by: gateway))
+        case .list(let listing): try await list(listing, by: gateway)
+        case .properties(let scope):
+            Response(translator.properties(await properties(of: scope, by: gateway), of: scope))
+        case .setProperties(let scope, let change):
+            Response(translator.changed(await set(scope, to: change, by: gateway)))
+        case .resetProperties(let scope):
+            Response(translator.changed(await set(scope, to: nil, by: gateway)))
+        case .preferenceList(let key):
+            Response(
+                translator.preferenceList(
+                    gateway.preferenceList(of: key, await properties(of: .bucket(key.bucket), by: gateway))))
         }
     }
 
-    private static func text(_ status: HTTPResponse.Status, _ text: String) -> Response {
-        Response(
-            status: status, headers: [.contentType: "text/plain"],
-            body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+    // MARK: Objects and properties
+
+    private func perform(_ asked: RiakHTTPObjectRequest, by gateway: ClientGateway) async -> RiakHTTPResponse {
+        var asked = asked
+        if let read = asked.preliminaryRead {
+            guard case .get(let answer) = await submit(.get(read), timeout: asked.timeout, by: gateway) else {
+                preconditionFailure("a get was answered as a write")
+            }
+            if let end = asked.conclude(answer, translator) { return end }
+        }
+        return translator.respond(to: asked, await submit(asked.request, timeout: asked.timeout, by: gateway))
+    }
+
+    private func submit(_ request: ClientRequest, timeout: Duration?, by gateway: ClientGateway) async -> ClientAnswer {
+        await withCheckedContinuation { continuation in
+            gateway.eventLoop.execute {
+                gateway.submit(request, timeout: timeout, receiver: .closure { continuation.resume(returning: $0) })
+            }
+        }
+    }
+
+    private func properties(of scope: PropertiesScope, by gateway: ClientGateway) async -> BucketProperties {
+        await withCheckedContinuation { continuation in
+            gateway.properties(of: scope) { continuation.resume(returning: $0) }
+        }
+    }
+
+    private func set(
+        _ scope: PropertiesScope, to change: PropertiesChange?, by gateway: ClientGateway
+    ) async -> PropertiesAnswer {
+        await withCheckedContinuation { continuation in
+            gateway.eventLoop.execute {
+                gateway.setProperties(of: scope, to: change, timeout: nil) { continuation.resume(returning: $0) }
+            }
+        }
+    }
+
+    // MARK: Listings
+
+    /// The listing broke off when its response had begun: only closing the connection can say so.
+    private struct ListingBroken: Error {}
+
+    private func list(_ listing: RiakHTTPListing, by gateway: ClientGateway) async throws -> Response {
+        var listing = listing
+        // The node sends a piece only when it is asked for the next, so at most one waits here.
+        let (pieces, continuation) = AsyncStream<ListPiece>.makeStream()
+        let operation = try await gateway.eventLoop.submit { [listing] in
+            gateway.list(
+                listing.request, timeout: listing.timeout, receiver: .closure { continuation.yield($0) })
+        }.get()
+        continuation.onTermination = { _ in gateway.eventLoop.execute { gateway.cancel(operation) } }
+        var iterator = pieces.makeAsyncIterator()
+        guard let first = await iterator.next() else { throw ListingBroken() }
+        // The first piece decides the status.
+        switch listing.take(first) {
+        case .failed(let response): return Response(response)
+        case .broken: throw ListingBroken()
+        case .last(let bytes):
+            var response = Response(RiakHTTPResponse(.ok, body: bytes))
+            response.headers.append(contentsOf: listing.head.headerFields)
+            return response
+        case .chunk(let bytes):
+            let head = listing.head
+            let begun = listing
+            let body = ResponseBody { writer in
+                try await Self.stream(first: bytes, begun, pieces, operation, gateway, &writer)
+                continuation.finish()
+                try await writer.finish(nil)
+            }
+            return Response(status: head.status, headers: head.headerFields, body: body)
+        }
+    }
+
+    private static func stream(
+        first: ByteBuffer, _ begun: RiakHTTPListing, _ pieces: AsyncStream<ListPiece>, _ operation: RiakOperation,
+        _ gateway: ClientGateway, _ writer: inout any ResponseBodyWriter
+    ) async throws {
+        var listing = begun
+        var iterator = pieces.makeAsyncIterator()
+        if first.readableBytes > 0 { try await writer.write(first) }
+        while true {
+            gateway.eventLoop.execute { gateway.continueListing(operation) }
+            guard let piece = await iterator.next() else { throw ListingBroken() }
+            switch listing.take(piece) {
+            case .chunk(let bytes):
+                if bytes.readableBytes > 0 { try await writer.write(bytes) }
+            case .last(let bytes): return try await writer.write(bytes)
+            case .failed, .broken: throw ListingBroken()
+            }
+        }
+    }
+
+    private static func tooLarge(_ limit: Int) -> Response {
+        var response = Response(
+            RiakHTTPResponse.text(.contentTooLarge, "the body is longer than \(limit) bytes, which is the most"))
+        // The rest of the body is not wanted.
+        response.headers[.connection] = "close"
+        return response
+    }
+}
+
+extension Response {
+    fileprivate init(_ response: RiakHTTPResponse) {
+        self.init(
+            status: response.head.status, headers: response.head.headerFields,
+            body: ResponseBody(byteBuffer: response.body))
     }
 }

@@ -122,7 +122,7 @@ package final class Node: @unchecked Sendable {
             group: group,
             handler: HTTPRequestHandler(
                 gateways: gateways, statistics: statistics, clusterKey: configuration.clusterKey,
-                objectBytes: configuration.limits.objectBytes),
+                bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes),
             connectionLimit: configuration.connectionLimit, logger: logger)
     }
 

@@ -140,4 +140,77 @@ import TorcServer
             try await cluster.client(1).put(bytes("here"), to: TorcKey("b", "k"), consistency: .all)
         }
     }
+
+    @Test(.timeLimit(.minutes(2))) func theSameOverHTTP() async throws {
+        try await TestCluster.with { cluster in
+            let ports = cluster.nodes.map { $0!.httpAddress.port }
+            let path = "/buckets/fruit/keys/pear"
+            let plain = ["Content-Type": "text/plain"]
+            #expect(try await HTTPExchange.send("GET", "/ping", port: ports[0]).body == "OK")
+            #expect(try await HTTPExchange.send("GET", path, port: ports[0]).status == 404)
+            #expect(
+                try await HTTPExchange.send("PUT", path + "?w=all", headers: plain, body: "green", port: ports[0])
+                    .status
+                    == 204)
+            let found = try await HTTPExchange.send("GET", path + "?r=all", port: ports[1])
+            #expect(found.status == 200)
+            #expect(found.body == "green")
+            #expect(found.headers["content-type"] == "text/plain")
+            let head = try await HTTPExchange.send("HEAD", path, port: ports[2])
+            #expect(head.status == 200)
+            #expect(head.headers["content-length"] == "5")
+            #expect(head.body == "")
+
+            let known = plain.merging(["X-Riak-Vclock": try #require(found.headers["x-riak-vclock"])]) { $1 }
+            for (value, port) in [("red", ports[1]), ("yellow", ports[2])] {
+                let written = try await HTTPExchange.send(
+                    "PUT", path + "?w=all", headers: known, body: value, port: port)
+                #expect(written.status == 204)
+            }
+            let conflict = try await HTTPExchange.send("GET", path, port: ports[0])
+            #expect(conflict.status == 300)
+            let both = plain.merging(["X-Riak-Vclock": try #require(conflict.headers["x-riak-vclock"])]) { $1 }
+            #expect(
+                try await HTTPExchange.send(
+                    "PUT", path + "?returnbody=true", headers: both, body: "both", port: ports[1]
+                )
+                .body == "both")
+
+            for name in 0..<30 {
+                _ = try await HTTPExchange.send(
+                    "PUT", "/buckets/many/keys/\(name)?w=all", headers: plain, body: "x", port: ports[name % 3])
+            }
+            let listed = try await HTTPExchange.send("GET", "/buckets/many/keys?keys=true", port: ports[2])
+            let names = try #require(
+                (JSONSerialization.jsonObject(with: Data(listed.body.utf8)) as? [String: [String]])?["keys"])
+            #expect(Set(names) == Set((0..<30).map(String.init)))
+            let streamed = try await HTTPExchange.send("GET", "/buckets/many/keys?keys=stream", port: ports[0])
+            #expect(streamed.headers["transfer-encoding"] == "chunked")
+            for name in names { #expect(streamed.body.contains("\"\(name)\"")) }
+
+            let changed = try await HTTPExchange.send(
+                "PUT", "/buckets/many/props", headers: ["Content-Type": "application/json"],
+                body: "{\"props\":{\"r\":1}}", port: ports[0])
+            #expect(changed.status == 204)
+            #expect(
+                try await HTTPExchange.send("GET", "/buckets/many/props", port: ports[0]).body.contains("\"r\":1"))
+
+            #expect(try await HTTPExchange.send("DELETE", path, port: ports[2]).status == 204)
+            #expect(try await HTTPExchange.send("GET", path + "?r=all", port: ports[0]).status == 404)
+
+            let stats = try await HTTPExchange.send("GET", "/stats", port: ports[0])
+            let counters = try #require(
+                JSONSerialization.jsonObject(with: Data(stats.body.utf8)) as? [String: Any])
+            let puts = try #require(counters["put"] as? [String: Any])
+            #expect((puts["count"] as? Int ?? 0) > 0)
+
+            let large = String(repeating: "x", count: (2 << 20) + 1)
+            #expect(try await HTTPExchange.send("PUT", path, headers: plain, body: large, port: ports[0]).status == 413)
+            let announced = try await HTTPExchange.raw(
+                "PUT \(path) HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", port: ports[0])
+            #expect(announced.hasPrefix("HTTP/1.1 413"))
+            #expect(try await HTTPExchange.raw("nonsense\r\n\r\n", port: ports[0]).hasPrefix("HTTP/1.1 400"))
+            #expect(try await HTTPExchange.send("GET", "/ping", port: ports[0]).status == 200)
+        }
+    }
 }
