@@ -15,7 +15,6 @@ final class ControlDriver: @unchecked Sendable {
     private let loops: NodeLoops
     private var control: Control
     private let store: NodeStore
-    private let links: PeerLinks
     private let threads: NIOThreadPool
     private let logger: Logger
     private var effects: [ControlEffect] = []
@@ -28,7 +27,7 @@ final class ControlDriver: @unchecked Sendable {
     private var isStopped = false
 
     init(
-        eventLoop: any EventLoop, loops: NodeLoops, control: Control, store: NodeStore, links: PeerLinks,
+        eventLoop: any EventLoop, loops: NodeLoops, control: Control, store: NodeStore,
         threads: NIOThreadPool, logger: Logger
     ) {
         self.eventLoop = eventLoop
@@ -36,7 +35,6 @@ final class ControlDriver: @unchecked Sendable {
         self.control = control
         durable = control.table
         self.store = store
-        self.links = links
         self.threads = threads
         self.logger = logger
     }
@@ -100,7 +98,7 @@ final class ControlDriver: @unchecked Sendable {
                 logger.info("bucket properties changed", metadata: ["scope": "\(entry.scope)"])
             }
         case .send(let message, let node):
-            if node != loops.node { links.send(message, to: node) }
+            if node != loops.node { loops.lanes[0].transmit(message, to: node) }
         case .answer(let id, let answer):
             receivers.removeValue(forKey: id)?(answer)
         }

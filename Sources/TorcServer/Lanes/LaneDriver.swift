@@ -348,8 +348,21 @@ final class LaneDriver: @unchecked Sendable {
         if node == loops.node {
             loops.deliver(message, from: node)
         } else {
-            links.send(message, to: node)
+            transmit(message, to: node)
         }
+    }
+
+    /// On the lane's loop. What this loop has no link for goes out on another's: the answer to a message that
+    /// came in there must not be lost because its lane is here.
+    func transmit(_ message: PeerMessage, to node: NodeID) {
+        if !transmitIfLinked(message, to: node) { loops.relay(message, to: node, after: index) }
+    }
+
+    /// On the lane's loop; false: no link stands here.
+    func transmitIfLinked(_ message: PeerMessage, to node: NodeID) -> Bool {
+        guard links.isUp(node) else { return false }
+        links.send(message, to: node)
+        return true
     }
 
     /// On the lane's loop, from a peer or from another lane of this node.

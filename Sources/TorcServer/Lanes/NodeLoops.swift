@@ -38,4 +38,15 @@ final class NodeLoops: @unchecked Sendable {
             lane.eventLoop.execute { lane.receive(message, from: node) }
         }
     }
+
+    /// From a loop that has no link to a node: the others are tried in turn, and without any the message is dropped.
+    func relay(_ message: PeerMessage, to node: NodeID, after index: Int, tried: Int = 1) {
+        guard tried < lanes.count else { return }
+        let next = lanes[(index + 1) % lanes.count]
+        next.eventLoop.execute {
+            if !next.transmitIfLinked(message, to: node) {
+                self.relay(message, to: node, after: next.index, tried: tried + 1)
+            }
+        }
+    }
 }

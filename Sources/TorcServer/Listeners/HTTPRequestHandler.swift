@@ -13,8 +13,11 @@ final class HTTPRequestHandler: Sendable {
     private let gateways: [ClientGateway]
     private let statistics: NodeStatistics
     private let translator: RiakHTTPTranslator
-    /// A longer body is refused before it is read to its end.
+    /// A longer body is refused.
     private let bodyLimit: Int
+    /// What is read and thrown away beyond it before the connection is closed.
+    private static let discardedBytes = 8 << 20
+    private static let closingTime = TimeAmount.seconds(1)
 
     init(gateways: [ClientGateway], statistics: NodeStatistics, clusterKey: ClusterKey, bodyLimit: Int) {
         self.gateways = gateways
@@ -29,24 +32,27 @@ final class HTTPRequestHandler: Sendable {
         }
         var body = ByteBuffer()
         if request.method == .put || request.method == .post {
-            guard try await collect(request, into: &body) else { return Self.tooLarge(bodyLimit) }
+            guard try await collect(request, into: &body) else { return tooLarge(channel) }
         }
         let asked = translator.parse(request.head, body: body) { gateway.keyEntropy() }
         let response = try await respond(to: asked, by: gateway)
         return request.method == .head ? response.createHeadResponse() : response
     }
 
-    /// False when the body is longer than it may be.
+    /// False when the body is longer than it may be. A little more than that is read and thrown away, so that
+    /// the client is done with sending when it is told.
     private func collect(_ request: Request, into body: inout ByteBuffer) async throws -> Bool {
         if let length = request.headers[.contentLength].flatMap({ Int($0) }) {
-            guard length <= bodyLimit else { return false }
-            body.reserveCapacity(length)
+            guard length <= bodyLimit + Self.discardedBytes else { return false }
+            if length <= bodyLimit { body.reserveCapacity(length) }
         }
+        var received = 0
         for try await part in request.body {
-            guard body.readableBytes + part.readableBytes <= bodyLimit else { return false }
-            body.writeImmutableBuffer(part)
+            received += part.readableBytes
+            guard received <= bodyLimit + Self.discardedBytes else { return false }
+            if received <= bodyLimit { body.writeImmutableBuffer(part) }
         }
-        return true
+        return received <= bodyLimit
     }
 
     private func respond(to asked: RiakHTTPRequest, by gateway: ClientGateway) async throws -> Response {
@@ -76,6 +82,11 @@ final class HTTPRequestHandler: Sendable {
 
     private func perform(_ asked: RiakHTTPObjectRequest, by gateway: ClientGateway) async -> RiakHTTPResponse {
         var asked = asked
+        // The head of an answer says how long its body would be, so the value is read all the same.
+        if case .get(var get) = asked.request {
+            get.headOnly = false
+            asked.request = .get(get)
+        }
         if let read = asked.preliminaryRead {
             guard case .get(let answer) = await submit(.get(read), timeout: asked.timeout, by: gateway) else {
                 preconditionFailure("a get was answered as a write")
@@ -164,10 +175,11 @@ final class HTTPRequestHandler: Sendable {
         }
     }
 
-    private static func tooLarge(_ limit: Int) -> Response {
+    private func tooLarge(_ channel: any Channel) -> Response {
+        // A client that goes on sending gets its answer and a moment to read it.
+        channel.eventLoop.scheduleTask(in: Self.closingTime) { channel.close(promise: nil) }
         var response = Response(
-            RiakHTTPResponse.text(.contentTooLarge, "the body is longer than \(limit) bytes, which is the most"))
-        // The rest of the body is not wanted.
+            RiakHTTPResponse.text(.contentTooLarge, "the body is longer than \(bodyLimit) bytes, which is the most"))
         response.headers[.connection] = "close"
         return response
     }

@@ -93,7 +93,6 @@ package final class Node: @unchecked Sendable {
         let control = ControlDriver(
             eventLoop: eventLoops[0], loops: loops,
             control: Control(node: configuration.node, ring: ring, table: properties), store: opened.store,
-            links: links[0],
             threads: readers, logger: logger)
         loops.install(lanes: lanes, control: control)
         self.loops = loops
