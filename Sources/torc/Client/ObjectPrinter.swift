@@ -7,7 +7,10 @@ import TorcClient
 
 enum ObjectPrinter {
     static func print(_ object: TorcObject, name: TorcKey, details: Bool) {
-        let versions = object.versions
+        // The store's order means nothing to a person.
+        let versions = object.versions.sorted {
+            ($0.lastModifiedMicroseconds, $0.tag) < ($1.lastModifiedMicroseconds, $1.tag)
+        }
         if versions.count == 1, !details {
             write(versions[0].value)
             return
@@ -68,6 +71,6 @@ enum ObjectPrinter {
 
     private static func timestamp(_ microseconds: UInt64) -> String {
         let date = Date(timeIntervalSince1970: Double(microseconds) / 1e6)
-        return date.formatted(.iso8601.time(includingFractionalSeconds: true))
+        return date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 }
