@@ -1,6 +1,7 @@
 import ArgumentParser
 import TorcClient
 
+/// `torc delete`: deletes what was read, or what stands.
 struct DeleteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delete", abstract: "Delete an object.",

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import TorcClient
 
+/// `torc get`: shows an object, with its siblings as a person wants to see them.
 struct GetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "get", abstract: "Read an object.",

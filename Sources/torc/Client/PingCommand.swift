@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import TorcClient
 
+/// `torc ping`: asks each node whether it answers.
 struct PingCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ping", abstract: "Ask nodes whether they answer.",

@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import TorcClient
 
+/// `torc put`: writes an object, replacing what a context covers.
 struct PutCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "put", abstract: "Write an object.",
