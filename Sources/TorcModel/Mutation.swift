@@ -35,6 +35,10 @@ package enum Mutation: String, CaseIterable, Sendable {
     case cutBelowSyncMark
 
     // The coordinator's.
+    /// Operations are numbered from 1 in each incarnation.
+    case restartOperationNumbers
+    /// A read that wants objects takes one replica's "nothing here" for all of them.
+    case absentOfOne
     case countReplicaTwice
     case coordinateForwardTwice
     case forwardAgainAfterSend

@@ -32,7 +32,7 @@ package struct CoordinatorDialogue {
 
     package init(
         node: UInt64 = 1, members: UInt64 = 3, up: [UInt64]? = nil, limits: LaneLimits = LaneLimits(),
-        properties: BucketProperties = BucketProperties(), partitions: Int = 8
+        properties: BucketProperties = BucketProperties(), partitions: Int = 8, incarnation: UInt64 = 1
     ) {
         self.node = node
         let size = RingSize(partitions: partitions)!
@@ -47,7 +47,7 @@ package struct CoordinatorDialogue {
                 properties: properties, stamp: HybridTimestamp(rawValue: 1), setBy: NodeID(rawValue: 1)))
         coordinator = Coordinator(
             configuration: LaneConfiguration(
-                node: NodeID(rawValue: node), lane: 0, laneCount: 1, incarnation: Incarnation(rawValue: 1),
+                node: NodeID(rawValue: node), lane: 0, laneCount: 1, incarnation: Incarnation(rawValue: incarnation),
                 hashSeed: Self.seed, limits: limits),
             ring: ring, properties: PropertiesTable([entry]))
         for peer in up ?? Array(1...members) where peer != node { _ = self.up(peer) }

@@ -14,12 +14,17 @@
 import NIOCore
 package import TorcModel
 
-/// Draws the ids of a lane's operations.
+/// Draws the ids of a lane's operations. Each incarnation begins elsewhere: a replica answers an operation of
+/// the last incarnation on the link to this one, and the answer must find nothing here.
 struct OperationNumbers: Sendable {
     let lane: Int
-    private var last: UInt64 = 0
+    private var last: UInt64
 
-    init(lane: Int) { self.lane = lane }
+    init(lane: Int, incarnation: Incarnation) {
+        self.lane = lane
+        // 47 random bits of the 48 that an id has room for: the numbers do not come round.
+        last = Mutation.restartOperationNumbers.isActive ? 0 : incarnation.rawValue >> 17
+    }
 
     mutating func next() -> OperationID {
         last += 1
@@ -58,7 +63,7 @@ package struct Coordinator: Sendable {
             limits: configuration.limits, patience: LatencyEstimate().patience)
         lists = PreferenceLists(ring: ring)
         self.properties = properties
-        numbers = OperationNumbers(lane: configuration.lane)
+        numbers = OperationNumbers(lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
     /// Requests that are not answered.

@@ -364,7 +364,13 @@ struct GetOperation: Sendable {
                 return .absent(Participation(primaries: absent.count))
             }
             let others = view.reachable(of: replicas).subtracting(asked)
-            if votes + waiting.count + others.count < quorum.needed { return giveUp(&effects) }
+            let mayCome = waiting.count + others.count
+            if votes + mayCome < quorum.needed {
+                // R objects cannot be had any more. That R replicas hold nothing still can be.
+                guard !quorum.notFoundOK, absent == heard, failed.isEmpty, absent.count < quorum.needed, !Mutation.absentOfOne.isActive,
+                    absent.count + mayCome >= quorum.needed
+                else { return giveUp(&effects) }
+            }
             if waitsForOwn { return nil }
             var expected = votes + waiting.count
             for place in others where expected < quorum.needed {
@@ -449,8 +455,8 @@ struct GetOperation: Sendable {
     private mutating func giveUp(_ effects: inout [CoordinatorEffect]) -> GetOutcome {
         phase = .repairing
         repairStale(&effects)
-        // So many replicas hold nothing that R of the rest could not be found, and none has failed.
-        if absent.count > replicas.count - quorum.needed, absent == heard, failed.isEmpty {
+        // R replicas hold nothing, and none has failed: fewer would not meet every W that was acknowledged.
+        if absent.count >= quorum.needed || Mutation.absentOfOne.isActive, absent == heard, failed.isEmpty {
             return .absent(Participation(primaries: absent.count))
         }
         if !unreadable.isEmpty, unreadable == asked { return .refused(.unreadable) }

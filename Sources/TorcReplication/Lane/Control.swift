@@ -53,12 +53,13 @@ package struct Control: Sendable {
     private var stores: OrderedDictionary<UInt64, Store> = [:]
     private var changes: OrderedDictionary<OperationID, Change> = [:]
     private var lastStore: UInt64 = 0
-    private var lastOperation: UInt64 = 0
+    private var numbers: OperationNumbers
     private var nextDigest: MonotonicTime?
 
     /// `table`: what `meta` holds.
-    package init(node: NodeID, ring: Ring, table: PropertiesTable) {
+    package init(node: NodeID, incarnation: Incarnation, ring: Ring, table: PropertiesTable) {
         self.node = node
+        numbers = OperationNumbers(lane: 0, incarnation: incarnation)
         self.ring = ring
         self.table = table
         accepted = table
@@ -230,7 +231,7 @@ package struct Control: Sendable {
             return effects.append(.answer(request, .indeterminate(copies: 0, needed: majority)))
         }
         accepted.merge(entry)
-        let operation = nextOperation()
+        let operation = numbers.next()
         changes[operation] = Change(request: request, entry: entry, deadline: deadline)
         begin(Store(entries: [entry], change: operation), &effects)
     }
@@ -245,13 +246,8 @@ package struct Control: Sendable {
         let entries = table.sorted
         for start in stride(from: 0, to: entries.count, by: Self.entriesInMessage) {
             let chunk = Array(entries[start..<min(start + Self.entriesInMessage, entries.count)])
-            effects.append(.send(.properties(nextOperation(), chunk), to: peer))
+            effects.append(.send(.properties(numbers.next(), chunk), to: peer))
         }
-    }
-
-    private mutating func nextOperation() -> OperationID {
-        lastOperation += 1
-        return OperationID(lane: 0, number: lastOperation)
     }
 }
 

@@ -5,7 +5,9 @@
 package import NIOCore
 package import TorcModel
 
-/// Names an operation of one lane of one node; answers carry it back. Unique within an incarnation.
+/// Names an operation of one lane of one node; answers carry it back. Unique within an incarnation,
+/// and, as each begins its numbers elsewhere, not to be taken for one of the last: an answer to that one may
+/// still come, over the present link.
 package struct OperationID: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
     package var rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }

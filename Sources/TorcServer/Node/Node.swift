@@ -92,8 +92,9 @@ package final class Node: @unchecked Sendable {
         }
         let control = ControlDriver(
             eventLoop: eventLoops[0], loops: loops,
-            control: Control(node: configuration.node, ring: ring, table: properties), store: opened.store,
-            threads: readers, logger: logger)
+            control: Control(
+                node: configuration.node, incarnation: identity.incarnation, ring: ring, table: properties),
+            store: opened.store, threads: readers, logger: logger)
         loops.install(lanes: lanes, control: control)
         self.loops = loops
         self.links = links

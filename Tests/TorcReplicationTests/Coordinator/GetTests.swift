@@ -260,6 +260,19 @@ import TorcReplication
         #expect(node.hears(2, "absent") == ["answer: absent by 2"])
     }
 
+    /// One replica that holds nothing says nothing of what the others have acknowledged.
+    @Test func notFoundOfOneIsNoAnswerOfAll() {
+        var node = CoordinatorDialogue()
+        _ = node.get("r=all notfound_ok=false")
+        #expect(node.hears(1, "absent") == ["2: read full", "3: read hash"])
+        #expect(node.hears(2, "absent") == [])
+        #expect(node.hears(3, "absent") == ["answer: absent by 3"])
+
+        _ = node.get("r=all notfound_ok=false")
+        _ = node.hears(1, "absent")
+        #expect(node.hears(2, "object \(x)").last == "answer: failed 1 of 3")
+    }
+
     @Test func notFoundBesideAFailureIsNoAnswer() {
         var node = CoordinatorDialogue()
         _ = node.get("notfound_ok=false")

@@ -15,11 +15,14 @@ import TorcReplication
         var lastStore: UInt64 = 0
         var digest = ContentHash(rawValue: 0)
 
-        init(node: UInt64 = 1, members: UInt64 = 3, table: PropertiesTable = PropertiesTable()) {
+        init(
+            node: UInt64 = 1, members: UInt64 = 3, table: PropertiesTable = PropertiesTable(), incarnation: UInt64 = 1
+        ) {
             let size = RingSize(partitions: 8)!
             let ring = Ring(
                 epoch: 1, size: size, owners: (0..<8).map { NodeID(rawValue: UInt64($0) % members + 1) })
-            control = Control(node: NodeID(rawValue: node), ring: ring, table: table)
+            control = Control(
+                node: NodeID(rawValue: node), incarnation: Incarnation(rawValue: incarnation), ring: ring, table: table)
         }
 
         mutating func handle(_ event: ControlEvent) -> [String] {
