@@ -148,7 +148,8 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "TorcSimulationTests", dependencies: ["TorcSimulation", "TestSupport"],
+            name: "TorcSimulationTests",
+            dependencies: ["TorcSimulation", "TorcModel", "TorcReplication", "TestSupport", nioCore],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcServerTests",

@@ -1,0 +1,51 @@
+// Judges what stands when all faults are over and every replica has been read and repaired.
+
+package struct FinalChecker {
+    package init() {}
+
+    /// `values`: what a read of so many replicas shows of a key, again and again the same.
+    package func check(
+        key: Int, values: [Int], replicas: Int, at time: VirtualTime, in history: History
+    ) -> Violation? {
+        let promise = history.promises[key]
+        let read = ReadObservation(key: key, client: -1, invoked: time, ended: time, values: values, quorum: replicas)
+        if let violation = ReadChecker().check(read, in: history) { return violation }
+        switch promise.mode {
+        case .changing:
+            return values.count > 1 ? nil : checkSomethingStands(read, history)
+        case .lww:
+            return checkSomethingStands(read, history)
+        case .siblings:
+            break
+        }
+        let accounted = history.accounted(key: key, values: values, before: time)
+        for (place, id) in history.writesByKey[key].enumerated() where !accounted[place] {
+            let write = history.writes[id]
+            if write.isAcknowledged, write.holders != 0 {
+                return Violation(
+                    .lostWrite, key: key,
+                    "\(write.name), acknowledged at \(write.acknowledged!), is not in \(read.list)")
+            }
+        }
+        for id in values where !history.writes[id].isRepeated {
+            for successor in history.successors(of: id) {
+                let write = history.writes[successor]
+                if write.isAcknowledged, write.holders != 0 {
+                    return Violation(
+                        .falseSibling, key: key,
+                        "v\(id) stands, although \(write.name) replaced it and was acknowledged")
+                }
+            }
+        }
+        return nil
+    }
+
+    /// A register that was written, and not deleted, has a value.
+    private func checkSomethingStands(_ read: ReadObservation, _ history: History) -> Violation? {
+        let writes = history.writesByKey[read.key].map { history.writes[$0] }
+        guard read.values.isEmpty, !writes.contains(where: { $0.isDelete && $0.mayStand }) else { return nil }
+        guard let lost = writes.first(where: { $0.isAcknowledged && $0.holders != 0 }) else { return nil }
+        return Violation(
+            .lostWrite, key: read.key, "\(lost.name) was acknowledged, nothing was deleted, and nothing stands")
+    }
+}

@@ -1,0 +1,77 @@
+// One node: its process, when one runs, and its disk. The process runs the production machines as the
+// server's shell does, but against the grain: turns of any size, reads that are answered at once or much
+// later, commits that stall, syncs that take their time.
+
+import DequeModule
+import NIOCore
+import TorcModel
+import TorcReplication
+
+/// One event loop's lane and what waits for it.
+struct SimulatedLane {
+    var machine: Lane
+    var inbox: Deque<LaneEvent> = []
+    var isTurnScheduled = false
+    /// The earliest tick that is on its way.
+    var scheduledTick: VirtualTime?
+    /// Writes of the turn, until `.commit` names their batch.
+    var turnWrites: [RecordWrite] = []
+    /// Batches that RocksDB would have stalled on, in order.
+    var stalledCommits: Deque<(batch: BatchNumber, writes: [RecordWrite])> = []
+}
+
+struct SimulatedControl {
+    var machine: Control
+    var inbox: Deque<ControlEvent> = []
+    var isTurnScheduled = false
+    var scheduledTick: VirtualTime?
+}
+
+/// A running process.
+struct SimulatedProcess {
+    var id: ProcessID
+    var incarnation: Incarnation
+    var lanes: [SimulatedLane]
+    var control: SimulatedControl
+    var isSyncing = false
+    var isDraining = false
+    var isCommitFailing = false
+    var pausedUntil = VirtualTime.zero
+    var nextRequest: UInt64 = 0
+    /// The clients that wait for an answer of this process, by lane and request; lane −1 is the control loop.
+    var requests: [RequestKey: ClientRequestID] = [:]
+
+    struct RequestKey: Hashable {
+        var lane: Int
+        var request: RequestID
+    }
+}
+
+struct SimulatedNode {
+    let index: Int
+    let id: NodeID
+    let name: String
+    let laneCount: Int
+    var clock: SimulatedClock
+    var store = SimulatedStore()
+    var process: SimulatedProcess?
+    var random: SeededGenerator
+    /// Syncs and reads take this many times as long.
+    var diskSlowness: UInt64 = 1
+    /// Copies of the folder, oldest first; only kept when the plan rolls back.
+    var images: [SimulatedStore.Image] = []
+    /// The next start comes back with this one.
+    var rollback: SimulatedStore.Image?
+    var isStartScheduled = false
+    /// When it last came back with less than it had synced.
+    var forgot: VirtualTime?
+
+    init(index: Int, id: NodeID, laneCount: Int, clock: SimulatedClock, random: SeededGenerator) {
+        self.index = index
+        self.id = id
+        name = String(UnicodeScalar(UInt8(65 + index)))
+        self.laneCount = laneCount
+        self.clock = clock
+        self.random = random
+    }
+}

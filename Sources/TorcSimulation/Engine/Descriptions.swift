@@ -1,0 +1,176 @@
+// What the trace calls things: short names for a person.
+
+import NIOCore
+import TorcModel
+import TorcReplication
+
+extension Simulation {
+    func name(_ key: ObjectKey) -> String { keyIndex[key].map { "k\($0)" } ?? "\(key)" }
+
+    func name(_ node: NodeID) -> String { nodes.first { $0.id == node }?.name ?? "\(node)" }
+
+    func describe(_ object: VersionedObject) -> String {
+        let versions = object.siblings.map { sibling in
+            (sibling.isTombstone ? "gone" : SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "?")
+                + "=\(short(sibling.dot))"
+        }
+        let clock = object.clock.entries.map { short(Dot(actor: $0.actor, counter: $0.counter)) }
+        return "{\(versions.joined(separator: " "))} [\(clock.joined(separator: " "))]"
+    }
+
+    /// The node's tag says little here; the last digits tell actors apart.
+    func short(_ dot: Dot) -> String { "\(hexadecimal(dot.actor.rawValue).suffix(4)):\(dot.counter)" }
+
+    func describe(body: ByteBuffer) -> String {
+        (try? VersionedObject(decoding: body)).map(describe) ?? "(\(body.readableBytes) bytes)"
+    }
+
+    func describe(_ write: RecordWrite) -> String {
+        let record = try? Record(decoding: write.record, for: write.key)
+        return "\(name(write.key)) \(record.map { describe(body: $0.body) } ?? "?")"
+    }
+
+    func key(of message: PeerMessage) -> Int? {
+        switch message {
+        case .write(let write): keyIndex[write.key]
+        case .read(let read, _): keyIndex[read.key]
+        case .forward(let forward): keyIndex[forward.request.key]
+        default: nil
+        }
+    }
+
+    func describe(_ message: PeerMessage) -> String {
+        switch message {
+        case .write(let write): "\(write.operation) write \(name(write.key)) \(describe(body: write.body))"
+        case .wrote(let operation, let outcome): "\(operation) \(describe(outcome))"
+        case .read(let read, _): "\(read.operation) read \(name(read.key)) \(describe(read.want))"
+        case .readResult(let operation, let outcome): "\(operation) holds \(describe(outcome))"
+        case .forward(let forward): "\(forward.operation) forward \(describe(forward.request))"
+        case .forwarded(let operation, let answer): "\(operation) answers \(describe(.write(answer)))"
+        case .page(let page): "\(page.operation) page of \(page.partition)"
+        case .pageResult(let operation, _): "\(operation) page"
+        case .properties(let operation, let entries): "\(operation) properties (\(entries.count))"
+        case .propertiesStored(let operation): "\(operation) properties stored"
+        case .propertiesDigest(let hash): "properties digest \(hash)"
+        }
+    }
+
+    private func describe(_ want: ReplicaRead.Want) -> String {
+        switch want {
+        case .full: "full"
+        case .unless: "unless equal"
+        case .hash: "hash"
+        }
+    }
+
+    private func describe(_ outcome: ReadOutcome) -> String {
+        switch outcome {
+        case .absent: "nothing"
+        case .hash(let hash): "\(hash)"
+        case .object(let body): describe(body: body)
+        case .failed(let failure): "failed: \(failure)"
+        }
+    }
+
+    private func describe(_ outcome: WriteOutcome) -> String {
+        switch outcome {
+        case .stored: "stored"
+        case .superseded(let stamp): "superseded by \(stamp.rawValue)"
+        case .failed(let failure): "failed: \(failure)"
+        }
+    }
+
+    func describe(_ request: ClientRequest) -> String {
+        switch request {
+        case .get(let get): return "get \(name(get.key))"
+        case .put(let put):
+            let value = SimulatedValue.decode(put.value).map { "v\($0)" } ?? "?"
+            var text = "put \(name(put.key)) \(value)"
+            switch put.condition {
+            case .ifNoneMatch: text += " if none"
+            case .ifNotModified: text += " if not modified"
+            case nil: break
+            }
+            return put.writeID == nil ? text : text + " (named)"
+        case .delete(let delete): return "delete \(name(delete.key))"
+        }
+    }
+
+    func describe(_ request: ClientRequest, _ operation: OpenRequest.Operation) -> String {
+        switch operation {
+        case .write(_, let write):
+            let record = history.writes[write]
+            let covers = record.covers.map { "v\($0)" }.joined(separator: " ")
+            return describe(request) + (record.isDelete ? " d\(write)" : "")
+                + " over {\(covers)}\(describe(options(of: request)))"
+        case .read, .list, .properties:
+            return describe(request) + describe(options(of: request))
+        }
+    }
+
+    private func options(of request: ClientRequest) -> QuorumOptions {
+        switch request {
+        case .get(let get): get.options
+        case .put(let put): put.options
+        case .delete(let delete): delete.options
+        }
+    }
+
+    private func describe(_ options: QuorumOptions) -> String {
+        [
+            ("r", options.r), ("w", options.w), ("pr", options.pr), ("pw", options.pw), ("dw", options.dw),
+            ("rw", options.rw),
+        ]
+        .compactMap { name, quorum in quorum.map { " \(name)=\($0)" } }.joined()
+    }
+
+    func describe(_ open: OpenRequest) -> String {
+        switch open.operation {
+        case .read: "get k\(open.key)"
+        case .write(_, let write): "\(history.writes[write].name) to k\(open.key)"
+        case .list: "list"
+        case .properties: "properties"
+        }
+    }
+
+    func describe(_ answer: ClientAnswer?) -> String {
+        switch answer {
+        case nil: return "nothing"
+        case .get(.absent(let participation)): return "absent from \(participation.primaries)"
+        case .get(.found(let object, let participation)):
+            let shown = object.siblings.map { sibling in
+                object.headOnly ? short(sibling.dot) : SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "?"
+            }
+            return "{\(shown.joined(separator: " "))} from \(participation.primaries)"
+        case .get(let other): return "\(other)"
+        case .write(.ok(let participation, _)): return "ok by \(participation.primaries)"
+        case .write(let other): return "\(other)"
+        }
+    }
+
+    func key(of observation: LaneObservation) -> Int? {
+        switch observation {
+        case .readRepaired(let key, _), .actorRetired(let key, _), .unreadableRecord(let key), .lwwRestamped(let key):
+            keyIndex[key]
+        default: nil
+        }
+    }
+
+    func describe(_ observation: LaneObservation) -> String {
+        switch observation {
+        case .readRepaired(let key, let replicas): "read repair of \(name(key)) on \(replicas)"
+        case .actorRetired(let key, let actor): "actor \(actor) of \(name(key)) retired"
+        case .unreadableRecord(let key): "unreadable \(name(key))"
+        case .lwwRestamped(let key): "restamped \(name(key))"
+        case .duplicateForwardIgnored(let node): "repeated forward of \(name(node)) ignored"
+        default: "\(observation)"
+        }
+    }
+
+    func describe(_ scope: PropertiesScope) -> String {
+        switch scope {
+        case .type(let type): "type \(String(buffer: type))"
+        case .bucket(let bucket): "bucket \(bucket)"
+        }
+    }
+}

@@ -1,0 +1,224 @@
+// Processes start, stop and die, and faults strike.
+
+import DequeModule
+import NIOCore
+import TorcModel
+import TorcReplication
+
+extension Simulation {
+    // MARK: Starting
+
+    func start(_ node: Int) {
+        if let image = nodes[node].rollback {
+            nodes[node].rollback = nil
+            nodes[node].store.rollBack(to: image)
+            nodes[node].images.removeAll { $0.taken > image.taken }
+            nodes[node].forgot = now
+            history.forget(node: node, since: image.taken)
+            note(nodes[node].name, "comes back with its folder of \(image.taken)")
+        }
+        processCount += 1
+        let id = ProcessID(node: node, number: processCount)
+        let incarnation = Incarnation(rawValue: nodes[node].random.next())
+        nodes[node].clock.restart(at: now, base: nodes[node].random.next() >> 20)
+        let laneCount = nodes[node].laneCount
+        let properties = nodes[node].store.properties
+        var lanes: [SimulatedLane] = []
+        for lane in 0..<laneCount {
+            let leaves = nodes[node].store.leafTable(layout: layout, lane: lane, laneCount: laneCount)
+            checkLeaves(leaves, node: node, lane: lane)
+            let configuration = LaneConfiguration(
+                node: nodes[node].id, lane: lane, laneCount: laneCount, incarnation: incarnation, hashSeed: hashSeed,
+                limits: plan.limits)
+            let machine = Lane(
+                configuration: configuration, ring: ring, properties: properties, leaves: leaves,
+                generator: nodes[node].random.split())
+            lanes.append(SimulatedLane(machine: machine))
+        }
+        let control = Control(
+            node: nodes[node].id, incarnation: incarnation, ring: ring, table: properties)
+        nodes[node].process = SimulatedProcess(
+            id: id, incarnation: incarnation, lanes: lanes, control: SimulatedControl(machine: control))
+        note(nodes[node].name, "starts as incarnation \(incarnation)")
+        network.started(node, actions: &networkActions)
+        performNetworkActions()
+    }
+
+    /// The leaves of a lane against the records that the store holds for it.
+    func checkLeaves(_ table: LeafTable, node: Int, lane: Int) {
+        let laneCount = nodes[node].laneCount
+        let records = nodes[node].store.records.filter {
+            LaneConfiguration.lane(of: plan.ringSize.partition(of: $0.key.position), laneCount: laneCount) == lane
+        }
+        if var found = LeafChecker(layout: layout, hashSeed: hashSeed).check(table, records: records) {
+            found.message = "node \(nodes[node].name), lane \(lane): " + found.message
+            report(found)
+        }
+    }
+
+    // MARK: Ending
+
+    /// The process ends, with all that it had not written.
+    func crash(_ node: Int, _ loss: SimulatedStore.Loss) {
+        guard let process = nodes[node].process else { return }
+        var luck = nodes[node].random.split()
+        if loss != .nothing, nodes[node].store.refusesDamageBelowMark(random: &luck) == false {
+            report(Violation(.logCheck, "node \(nodes[node].name): damage below a sync mark is not refused"))
+        }
+        nodes[node].process = nil
+        do {
+            let survived = try nodes[node].store.crash(loss, random: &luck)
+            note(nodes[node].name, "crashes (\(loss)), \(survived) unsynced changes survive")
+        } catch {
+            report(error)
+        }
+        leave(process)
+    }
+
+    private func leave(_ process: SimulatedProcess) {
+        network.stopped(process.id.node, actions: &networkActions)
+        performNetworkActions()
+        for id in process.requests.values.sorted() {
+            schedule(clients.brokenConnection(id), after: random.span(.zero ... .milliseconds(2)))
+        }
+        scheduleStart(process.id.node, after: isCalm ? .milliseconds(1) : random.span(plan.faults.downtime))
+    }
+
+    func scheduleStart(_ node: Int, after delay: Span) {
+        guard !nodes[node].isStartScheduled else { return }
+        nodes[node].isStartScheduled = true
+        schedule(.start(node: node), after: delay)
+    }
+
+    private func stopGracefully(_ node: Int) {
+        guard let process = nodes[node].process, !process.isDraining else { return }
+        nodes[node].process!.isDraining = true
+        note(nodes[node].name, "drains")
+        for lane in 0..<nodes[node].laneCount { enqueue(.drain, node: node, lane: lane) }
+        schedule(.exit(process.id), after: random.span(.milliseconds(1) ... .milliseconds(300)))
+    }
+
+    /// The end of a graceful stop: what is in the log is synced, what is stalled is written first.
+    func exit(_ id: ProcessID) {
+        guard isRunning(id), let process = nodes[id.node].process else { return }
+        for (lane, state) in process.lanes.enumerated() {
+            for (batch, writes) in state.stalledCommits {
+                nodes[id.node].store.append(writes, lane: lane, batch: batch)
+            }
+        }
+        let end = nodes[id.node].store.syncPoint
+        _ = nodes[id.node].store.synced(end, laneCount: nodes[id.node].laneCount)
+        note(nodes[id.node].name, "stops")
+        nodes[id.node].process = nil
+        var luck = nodes[id.node].random.split()
+        do { _ = try nodes[id.node].store.crash(.nothing, random: &luck) } catch { report(error) }
+        leave(process)
+    }
+
+    // MARK: Faults
+
+    func strike() {
+        guard !isCalm else { return }
+        schedule(.fault, after: random.exponential(mean: plan.faults.meanInterval))
+        faultCount += 1
+        let node = random.below(nodes.count)
+        let other = nodes.count > 1 ? (node + 1 + random.below(nodes.count - 1)) % nodes.count : node
+        let loss: SimulatedStore.Loss = plan.faults.losesBlocks ? .blocks : .suffix
+        switch random.weighted(plan.faults.weights) {
+        case 0: crash(node, .nothing)
+        case 1: crash(node, loss)
+        case 2: for index in nodes.indices { crash(index, loss) }
+        case 3: stopGracefully(node)
+        case 4:
+            nodes[node].process?.isCommitFailing = true
+            note(nodes[node].name, "its next commit will fail")
+        case 5:
+            guard nodes[node].process != nil else { return }
+            let pause = random.span(.milliseconds(5) ... .milliseconds(600))
+            nodes[node].process!.pausedUntil = now + pause
+            note(nodes[node].name, "hangs until \(now + pause)")
+        case 6:
+            nodes[node].diskSlowness = random.chance(500) ? 20 : 200
+            note(nodes[node].name, "its disk is slow")
+            schedule(.endFault(.slowDisk(node: node)), after: random.span(plan.faults.cutTime))
+        case 7: strikeLink(node, other)
+        case 8: partition()
+        case 9:
+            let jump = Int(plan.clocks.jump.nanoseconds / 1_000)
+            let microseconds = random.within(-jump...jump)
+            nodes[node].clock.jump(microseconds: Int64(microseconds))
+            note(nodes[node].name, "its clock jumps by \(microseconds / 1_000) ms")
+        case 10:
+            guard !nodes[node].images.isEmpty, nodes[node].process != nil else { return }
+            nodes[node].rollback = random.pick(nodes[node].images)
+            crash(node, loss)
+        default:
+            damageRecord(node)
+        }
+    }
+
+    private func strikeLink(_ node: Int, _ other: Int) {
+        guard node != other else { return }
+        if random.chance(300) {
+            network.setSlowness(random.chance(500) ? 10 : 100, from: node, to: other)
+            note(nodes[node].name, "its link to \(nodes[other].name) is slow")
+            schedule(.endFault(.slowLink(from: node, to: other)), after: random.span(plan.faults.cutTime))
+        } else {
+            cut([(node, other)])
+        }
+    }
+
+    private func partition() {
+        let side = nodes.indices.map { _ in random.chance(500) }
+        var cuts: [(from: Int, to: Int)] = []
+        for from in nodes.indices {
+            for to in nodes.indices where side[from] != side[to] { cuts.append((from, to)) }
+        }
+        if !cuts.isEmpty { cut(cuts) }
+    }
+
+    private func cut(_ cuts: [(from: Int, to: Int)]) {
+        note("net", "cuts " + cuts.map { "\(nodes[$0.from].name)->\(nodes[$0.to].name)" }.joined(separator: " "))
+        for (from, to) in cuts { network.cut(from: from, to: to, actions: &networkActions) }
+        performNetworkActions()
+        schedule(.endFault(.cut(cuts)), after: random.span(plan.faults.cutTime))
+    }
+
+    private func damageRecord(_ node: Int) {
+        // One damaged copy of a key at most: what is acknowledged must be somewhere else.
+        let key = random.below(plan.keys.count)
+        let object = plan.keys[key].object
+        guard plan.buckets[plan.keys[key].bucket].copies > 1, replicas[key].contains(node),
+            nodes[node].store.durableRecord(of: object) != nil,
+            !replicas[key].contains(where: { nodes[$0].store.isDamaged(object) })
+        else { return }
+        nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
+        history.forget(key: key, node: node)
+        note(nodes[node].name, key: key, "its record of k\(key) goes bad")
+    }
+
+    func end(_ fault: Fault) {
+        switch fault {
+        case .cut(let cuts):
+            guard !isCalm else { return }
+            note("net", "heals " + cuts.map { "\(nodes[$0.from].name)->\(nodes[$0.to].name)" }.joined(separator: " "))
+            for (from, to) in cuts { network.heal(from: from, to: to, at: now, actions: &networkActions) }
+            performNetworkActions()
+        case .slowLink(let from, let to): network.setSlowness(1, from: from, to: to)
+        case .slowDisk(let node): nodes[node].diskSlowness = 1
+        }
+    }
+
+    /// Everything is whole again, and stays so.
+    func calm() {
+        isCalm = true
+        note("all", "the faults are over")
+        network.healAll(at: now, actions: &networkActions)
+        performNetworkActions()
+        for node in nodes.indices {
+            nodes[node].diskSlowness = 1
+            nodes[node].process?.isCommitFailing = false
+            if nodes[node].process == nil { scheduleStart(node, after: .milliseconds(1)) }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+// A node's event loops: turns of its lanes and of its control loop, and what becomes of their effects.
+
+import DequeModule
+import NIOCore
+import TorcModel
+import TorcReplication
+
+extension Simulation {
+    func isRunning(_ id: ProcessID) -> Bool { nodes[id.node].process?.id == id }
+
+    // MARK: Lanes
+
+    func enqueue(_ event: LaneEvent, node: Int, lane: Int) {
+        guard nodes[node].process != nil else { return }
+        nodes[node].process!.lanes[lane].inbox.append(event)
+        scheduleTurn(node: node, lane: lane)
+    }
+
+    private func scheduleTurn(node: Int, lane: Int) {
+        guard !nodes[node].process!.lanes[lane].isTurnScheduled else { return }
+        nodes[node].process!.lanes[lane].isTurnScheduled = true
+        let id = nodes[node].process!.id
+        schedule(.laneTurn(id, lane: lane), after: nodes[node].random.span(.zero...plan.turnDelay))
+    }
+
+    func runLaneTurn(_ id: ProcessID, lane: Int) {
+        guard isRunning(id) else { return }
+        if nodes[id.node].process!.pausedUntil > now {
+            queue.schedule(.laneTurn(id, lane: lane), at: nodes[id.node].process!.pausedUntil)
+            return
+        }
+        nodes[id.node].process!.lanes[lane].isTurnScheduled = false
+        let waiting = nodes[id.node].process!.lanes[lane].inbox.count
+        let count = isCalm ? waiting : min(waiting, 1 + nodes[id.node].random.below(plan.turnSize))
+        var events: [LaneEvent] = []
+        for _ in 0..<count {
+            guard let event = nodes[id.node].process!.lanes[lane].inbox.popFirst() else { break }
+            events.append(event)
+        }
+        runTurn(of: events, id, lane: lane)
+        if isRunning(id), !nodes[id.node].process!.lanes[lane].inbox.isEmpty { scheduleTurn(node: id.node, lane: lane) }
+    }
+
+    /// Handles events and what follows at once from them, then ends the turn, until there is nothing to commit.
+    private func runTurn(of events: [LaneEvent], _ id: ProcessID, lane: Int) {
+        var pending: [LaneEvent] = []
+        for event in events {
+            handle(event, id, lane: lane, pending: &pending)
+            drain(&pending, id, lane: lane)
+            if !isRunning(id) || violation != nil { return }
+        }
+        repeat {
+            drain(&pending, id, lane: lane)
+            guard isRunning(id), violation == nil else { return }
+            handle(.turnEnded, id, lane: lane, pending: &pending)
+        } while isRunning(id) && !pending.isEmpty
+        if isRunning(id) { scheduleTick(id, lane: lane) }
+    }
+
+    private func drain(_ pending: inout [LaneEvent], _ id: ProcessID, lane: Int) {
+        while !pending.isEmpty, isRunning(id), violation == nil {
+            let events = pending
+            pending = []
+            for event in events where isRunning(id) { handle(event, id, lane: lane, pending: &pending) }
+        }
+    }
+
+    private func handle(_ event: LaneEvent, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
+        var effects: [LaneEffect] = []
+        let time = nodes[id.node].clock.now(at: now)
+        nodes[id.node].process!.lanes[lane].machine.handle(event, now: time, effects: &effects)
+        for effect in effects {
+            perform(effect, id, lane: lane, pending: &pending)
+            if !isRunning(id) || violation != nil { return }
+        }
+    }
+
+    private func perform(_ effect: LaneEffect, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
+        let node = id.node
+        switch effect {
+        case .read(let token, _, let key):
+            read(token, key, id, lane: lane, pending: &pending)
+        case .scan(let request):
+            let delay = diskDelay(plan.disk.readDelay, node)
+            schedule(.scanned(id, lane: lane, request), after: delay)
+        case .write(let write):
+            noteVersions(ofRecord: write)
+            note(nodes[node].name, key: keyIndex[write.key], "writes \(describe(write))")
+            nodes[node].process!.lanes[lane].turnWrites.append(write)
+        case .commit(let batch):
+            commit(batch, id, lane: lane, pending: &pending)
+        case .send(let message, let target):
+            send(message, from: node, to: target)
+        case .answer(let request, let answer):
+            answered(request, answer, id, lane: lane)
+        case .listed(let request, let piece):
+            listed(request, piece, id, lane: lane)
+        case .observed(let observation):
+            note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
+        }
+    }
+
+    private func read(_ token: StoreToken, _ key: ObjectKey, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
+        let result = nodes[id.node].store.read(key)
+        guard nodes[id.node].random.chance(plan.disk.deferredReadPerMille) else {
+            pending.append(.recordRead(token, result))
+            return
+        }
+        note(nodes[id.node].name, key: keyIndex[key], "reads k\(keyIndex[key] ?? -1) from disk")
+        pending.append(.recordReadDeferred(token))
+        let delay = diskDelay(plan.disk.readDelay, id.node)
+        // While the key is parked nothing changes it, so it cannot matter when the reader thread looks.
+        let seen = nodes[id.node].random.chance(500) ? result : nil
+        schedule(.recordRead(id, lane: lane, token, key, seen: seen), after: delay)
+    }
+
+    func scanned(_ id: ProcessID, lane: Int, _ request: ScanRequest) {
+        guard isRunning(id) else { return }
+        let result = nodes[id.node].store.scan(request, ringSize: plan.ringSize)
+        enqueue(
+            .scanned(request.token, entries: result?.entries, finished: result?.finished ?? false), node: id.node,
+            lane: lane)
+    }
+
+    private func scheduleTick(_ id: ProcessID, lane: Int) {
+        guard let deadline = nodes[id.node].process!.lanes[lane].machine.nextDeadline else { return }
+        let time = max(nodes[id.node].clock.time(of: deadline), now + .microseconds(1))
+        if let scheduled = nodes[id.node].process!.lanes[lane].scheduledTick, scheduled <= time { return }
+        nodes[id.node].process!.lanes[lane].scheduledTick = time
+        queue.schedule(.laneTick(id, lane: lane), at: time)
+    }
+
+    func laneTick(_ id: ProcessID, lane: Int) {
+        guard isRunning(id), nodes[id.node].process!.lanes[lane].scheduledTick == now else { return }
+        nodes[id.node].process!.lanes[lane].scheduledTick = nil
+        enqueue(.tick, node: id.node, lane: lane)
+    }
+
+    // MARK: Sending
+
+    private func send(_ message: PeerMessage, from node: Int, to target: NodeID) {
+        guard let to = nodes.firstIndex(where: { $0.id == target }) else {
+            return report(Violation(.wrongAnswer, "\(nodes[node].name) sends to \(target), which is no node"))
+        }
+        if case .write(let write) = message {
+            noteVersions(ofBody: write.body, key: write.key, sentBy: to == node ? nil : node)
+        }
+        notePage(message, from: node, to: to)
+        if to == node {
+            route(message, from: target, to: node)
+            return
+        }
+        note(nodes[node].name, key: key(of: message), "-> \(nodes[to].name) \(describe(message))")
+        network.send(message, from: node, to: to, at: now, actions: &networkActions)
+        performNetworkActions()
+    }
+
+    private func noteVersions(ofRecord write: RecordWrite) {
+        guard let record = try? Record(decoding: write.record, for: write.key) else {
+            return report(
+                Violation(.inventedValue, key: keyIndex[write.key], "a record is written that cannot be decoded"))
+        }
+        noteVersions(ofBody: record.body, key: write.key)
+    }
+
+    private func noteVersions(ofBody body: ByteBuffer, key: ObjectKey, sentBy sender: Int? = nil) {
+        guard let index = keyIndex[key] else {
+            return report(Violation(.inventedValue, "\(key) is written, and no client named it"))
+        }
+        guard let object = try? VersionedObject(decoding: body) else {
+            return report(Violation(.inventedValue, key: index, "a body is sent that cannot be decoded"))
+        }
+        for sibling in object.siblings { report(dots.note(sibling, key: index, in: history)) }
+        report(DotRegistry.checkRetries(object, key: index))
+        guard let sender else { return }
+        report(dots.noteSent(object, by: nodes[sender].id, key: index, held: loggedClock(of: key, at: sender)))
+    }
+
+    private func loggedClock(of key: ObjectKey, at node: Int) -> VersionVector {
+        let record = nodes[node].store.intactRecord(of: key).flatMap { try? Record(decoding: $0, for: key).object() }
+        return record?.clock ?? VersionVector()
+    }
+
+    /// A page names what its replica holds synced.
+    private func notePage(_ message: PeerMessage, from node: Int, to: Int) {
+        switch message {
+        case .page(let page):
+            guard case .keys(let bucket) = page.subject else { return }
+            pageBuckets[PageName(asker: node, operation: page.operation)] = bucket
+        case .pageResult(let operation, .page(let items, _)):
+            guard let bucket = pageBuckets[PageName(asker: to, operation: operation)] else { return }
+            for item in items {
+                let key = ObjectKey(bucket: bucket, key: item)
+                if nodes[node].store.durableRecord(of: key) == nil {
+                    report(
+                        Violation(
+                            .notDurable, key: keyIndex[key],
+                            "node \(nodes[node].name) lists \(name(key)), and does not hold it synced"))
+                }
+            }
+        default: break
+        }
+    }
+
+    /// However slow a disk is, it answers in the end.
+    private static let longestDiskDelay = Span.seconds(2)
+
+    private func diskDelay(_ mean: Span, _ node: Int) -> Span {
+        min(nodes[node].random.exponential(mean: mean) * nodes[node].diskSlowness, Self.longestDiskDelay)
+    }
+
+    // MARK: The control loop
+
+    func enqueueControl(_ event: ControlEvent, node: Int) {
+        guard nodes[node].process != nil else { return }
+        nodes[node].process!.control.inbox.append(event)
+        guard !nodes[node].process!.control.isTurnScheduled else { return }
+        nodes[node].process!.control.isTurnScheduled = true
+        schedule(.controlTurn(nodes[node].process!.id), after: nodes[node].random.span(.zero...plan.turnDelay))
+    }
+
+    func runControlTurn(_ id: ProcessID) {
+        guard isRunning(id) else { return }
+        if nodes[id.node].process!.pausedUntil > now {
+            queue.schedule(.controlTurn(id), at: nodes[id.node].process!.pausedUntil)
+            return
+        }
+        nodes[id.node].process!.control.isTurnScheduled = false
+        let time = nodes[id.node].clock.now(at: now)
+        while let event = nodes[id.node].process!.control.inbox.popFirst() {
+            var effects: [ControlEffect] = []
+            nodes[id.node].process!.control.machine.handle(event, now: time, effects: &effects)
+            for effect in effects { perform(effect, id) }
+        }
+        guard let deadline = nodes[id.node].process!.control.machine.nextDeadline else { return }
+        let tick = max(nodes[id.node].clock.time(of: deadline), now + .microseconds(1))
+        if let scheduled = nodes[id.node].process!.control.scheduledTick, scheduled <= tick { return }
+        nodes[id.node].process!.control.scheduledTick = tick
+        queue.schedule(.controlTick(id), at: tick)
+    }
+
+    func controlTick(_ id: ProcessID) {
+        guard isRunning(id), nodes[id.node].process!.control.scheduledTick == now else { return }
+        nodes[id.node].process!.control.scheduledTick = nil
+        enqueueControl(.tick, node: id.node)
+    }
+
+    private func perform(_ effect: ControlEffect, _ id: ProcessID) {
+        switch effect {
+        case .storeProperties(let number, let entries):
+            let delay = diskDelay(plan.disk.syncDelay, id.node)
+            schedule(.propertiesStored(id, number, entries), after: delay)
+        case .propertiesChanged(let entries):
+            for lane in 0..<nodes[id.node].laneCount { enqueue(.propertiesChanged(entries), node: id.node, lane: lane) }
+        case .send(let message, let target):
+            send(message, from: id.node, to: target)
+        case .answer(let request, let answer):
+            propertiesAnswered(request, answer, id)
+        }
+    }
+
+    // MARK: Commits and syncs
+
+    private func commit(_ batch: BatchNumber, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
+        let node = id.node
+        let writes = nodes[node].process!.lanes[lane].turnWrites
+        nodes[node].process!.lanes[lane].turnWrites = []
+        if nodes[node].process!.isCommitFailing {
+            // A failed write may have reached the log all the same.
+            if nodes[node].process!.lanes[lane].stalledCommits.isEmpty, nodes[node].random.chance(500) {
+                nodes[node].store.append(writes, lane: lane, batch: batch)
+            }
+            note(nodes[node].name, "a commit fails")
+            return crash(node, .nothing)
+        }
+        if !nodes[node].process!.lanes[lane].stalledCommits.isEmpty
+            || (!isCalm && nodes[node].random.chance(plan.disk.stalledCommitPerMille))
+        {
+            nodes[node].process!.lanes[lane].stalledCommits.append((batch, writes))
+            if nodes[node].process!.lanes[lane].stalledCommits.count == 1 { scheduleCommitRetry(id, lane: lane) }
+            return
+        }
+        append(writes, batch, node: node, lane: lane)
+        pending.append(.committed(batch))
+    }
+
+    private func scheduleCommitRetry(_ id: ProcessID, lane: Int) {
+        schedule(.retryCommit(id, lane: lane), after: nodes[id.node].random.exponential(mean: plan.disk.stallDelay))
+    }
+
+    func retryCommit(_ id: ProcessID, lane: Int) {
+        guard isRunning(id) else { return }
+        if nodes[id.node].process!.pausedUntil > now {
+            queue.schedule(.retryCommit(id, lane: lane), at: nodes[id.node].process!.pausedUntil)
+            return
+        }
+        let (batch, writes) = nodes[id.node].process!.lanes[lane].stalledCommits.removeFirst()
+        append(writes, batch, node: id.node, lane: lane)
+        if !nodes[id.node].process!.lanes[lane].stalledCommits.isEmpty { scheduleCommitRetry(id, lane: lane) }
+        runTurn(of: [.committed(batch)], id, lane: lane)
+    }
+
+    private func append(_ writes: [RecordWrite], _ batch: BatchNumber, node: Int, lane: Int) {
+        nodes[node].store.append(writes, lane: lane, batch: batch)
+        if nodes[node].random.chance(plan.disk.leafStorePerMille) { nodes[node].store.storeLeaves() }
+        guard !nodes[node].process!.isSyncing else { return }
+        nodes[node].process!.isSyncing = true
+        schedule(.beginSync(nodes[node].process!.id), after: nodes[node].random.span(.zero...plan.disk.syncWait))
+    }
+
+    func beginSync(_ id: ProcessID) {
+        guard isRunning(id) else { return }
+        let delay = diskDelay(plan.disk.syncDelay, id.node)
+        schedule(.endSync(id, nodes[id.node].store.syncPoint), after: delay)
+    }
+
+    func endSync(_ id: ProcessID, _ point: SimulatedStore.SyncPoint) {
+        guard isRunning(id) else { return }
+        let covered = nodes[id.node].store.synced(point, laneCount: nodes[id.node].laneCount)
+        for (lane, batch) in covered.enumerated() {
+            if let batch { enqueue(.synced(through: batch), node: id.node, lane: lane) }
+        }
+        if plan.forgets, nodes[id.node].random.chance(30) {
+            nodes[id.node].images.append(nodes[id.node].store.image(at: now))
+            if nodes[id.node].images.count > 4 { nodes[id.node].images.removeFirst() }
+        }
+        if nodes[id.node].store.hasUnsynced {
+            schedule(.beginSync(id), after: nodes[id.node].random.span(.zero...plan.disk.syncWait))
+        } else {
+            nodes[id.node].process!.isSyncing = false
+        }
+    }
+}

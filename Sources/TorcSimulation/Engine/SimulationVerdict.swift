@@ -1,0 +1,161 @@
+// The end of a run: the faults stop, everything heals, and what must stand then is looked at.
+
+import NIOCore
+import TorcModel
+import TorcReplication
+
+extension Simulation {
+    /// Reads of all replicas of every key that repair may take until nothing changes.
+    private static let repairRounds = 4
+    private static let settleTime = Span.seconds(3)
+
+    func runVerdict() {
+        calm()
+        let last = clients.open.values.map(\.due).max() ?? now
+        advance(to: max(last, now) + .seconds(2)) { self.clients.open.isEmpty && self.isWhole }
+        if let stuck = clients.open.keys.min(), violation == nil {
+            report(Violation(.unanswered, key: clients.open[stuck]!.key, "a request of c\(stuck.client) is still open"))
+        }
+        advance(to: now + Self.settleTime)
+        guard violation == nil else { return }
+        guard isWhole else { return report(Violation(.restless, "nodes do not find together again")) }
+        repair()
+        guard violation == nil else { return }
+        checkListings()
+        checkProperties()
+        checkMachines()
+    }
+
+    /// Every node runs and has a link to every other.
+    private var isWhole: Bool {
+        nodes.allSatisfy { node in
+            node.process != nil && !node.process!.isDraining
+                && nodes.allSatisfy { $0.index == node.index || network.stands(node.index, $0.index) }
+        }
+    }
+
+    // MARK: Repair
+
+    private func repair() {
+        for round in 1...Self.repairRounds {
+            finalValues = [:]
+            for key in plan.keys.indices {
+                readEverything(key)
+                advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
+                // A lane may be made for one operation at a time: late answers count until they are done.
+                advance(to: now + .milliseconds(100))
+            }
+            advance(to: now + Self.settleTime)
+            guard violation == nil else { return }
+            let unread = plan.keys.indices.filter { finalValues[$0] == nil && isReadable($0) }
+            let different = plan.keys.indices.filter { !isConverged($0) }
+            note("all", "read \(round): \(plan.keys.count - different.count) of \(plan.keys.count) keys are alike")
+            if different.isEmpty, unread.isEmpty { break }
+            if round == Self.repairRounds {
+                if let key = different.first {
+                    report(
+                        Violation(.notConverged, key: key, "the replicas of k\(key) differ after \(round) reads of all")
+                    )
+                } else if let key = unread.first {
+                    report(Violation(.lostWrite, key: key, "k\(key) cannot be read from all replicas"))
+                }
+                return
+            }
+        }
+        for key in finalValues.keys.sorted() {
+            // Where one is damaged the quorums need not meet; what is held elsewhere must stand all the same.
+            let readable = readableReplicas(key)
+            let quorum = readable == replicas[key].count ? readable : 0
+            report(
+                FinalChecker().check(key: key, values: finalValues[key]!, replicas: quorum, at: now, in: history))
+        }
+    }
+
+    /// Enough replicas can read their record for what is read to be written back.
+    private func isReadable(_ key: Int) -> Bool {
+        let bucket = plan.buckets[plan.keys[key].bucket]
+        let readable = readableReplicas(key)
+        return readable == replicas[key].count
+            || !bucket.changesQuorums && QuorumNumbers(bucket: bucket, options: QuorumOptions()).write <= readable
+    }
+
+    private func readableReplicas(_ key: Int) -> Int {
+        replicas[key].filter { !nodes[$0].store.isDamaged(plan.keys[key].object) }.count
+    }
+
+    /// Reads every replica that can read its record.
+    private func readEverything(_ key: Int) {
+        let object = plan.keys[key].object
+        var request = GetRequest(key: object)
+        request.options.r = .count(UInt8(readableReplicas(key)))
+        request.options.pr = .count(0)
+        request.options.notFoundOK = true
+        request.options.basicQuorum = false
+        let node = clients.random.below(nodes.count)
+        submit(
+            .get(request), .read(options: request.options, head: false, isFinal: true), client: Workload.finalReader,
+            key: key, node: node)
+    }
+
+    private func isConverged(_ key: Int) -> Bool {
+        let object = plan.keys[key].object
+        var bodies: [ByteBuffer?] = []
+        for node in replicas[key] where !nodes[node].store.isDamaged(object) {
+            bodies.append(
+                nodes[node].store.durableRecord(of: object).flatMap { try? Record(decoding: $0, for: object).body })
+        }
+        return bodies.allSatisfy { $0 == bodies[0] }
+    }
+
+    // MARK: The rest
+
+    private func checkListings() {
+        guard violation == nil else { return }
+        let isIntact = plan.keys.allSatisfy { key in nodes.allSatisfy { !$0.store.isDamaged(key.object) } }
+        guard isIntact else { return }
+        for bucket in plan.buckets.indices {
+            list(Workload.finalReader, bucket: bucket, clients.random.below(nodes.count), isFinal: true)
+        }
+        advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
+        guard violation == nil else { return }
+        for bucket in plan.buckets.indices {
+            guard let listed = finalListings[bucket] else {
+                return report(Violation(.wrongListing, "the listing of \(plan.buckets[bucket].id) does not end"))
+            }
+            let live = plan.keys.indices.filter { plan.keys[$0].bucket == bucket && !(finalValues[$0] ?? []).isEmpty }
+            report(ListingChecker().checkFinal(listed, live: live))
+        }
+    }
+
+    private func checkProperties() {
+        // Digests are told every ten seconds.
+        if plan.propertyChangePerMille > 0 { advance(to: now + .seconds(30)) }
+        guard violation == nil else { return }
+        for bucket in plan.buckets.indices {
+            let scope = PropertiesScope.bucket(plan.buckets[bucket].id)
+            let entries = nodes.map { $0.store.properties.versioned(scope) }
+            if !plan.forgets, entries.contains(where: { $0 != entries[0] }) {
+                report(Violation(.lostProperties, "nodes hold different properties of \(plan.buckets[bucket].id)"))
+            }
+            if bucketsTurned.contains(bucket), !plan.forgets,
+                entries.contains(where: { $0?.properties.conflictMode != .lww })
+            {
+                report(Violation(.lostProperties, "\(plan.buckets[bucket].id) was turned to lww and is not"))
+            }
+        }
+    }
+
+    private func checkMachines() {
+        guard violation == nil else { return }
+        advance(to: now + Self.settleTime)
+        for node in nodes.indices {
+            for lane in 0..<nodes[node].laneCount {
+                let machine = nodes[node].process!.lanes[lane].machine
+                checkLeaves(machine.leaves, node: node, lane: lane)
+                if !machine.isIdle {
+                    report(Violation(.leftover, "node \(nodes[node].name), lane \(lane) is not idle at rest"))
+                }
+            }
+        }
+    }
+}

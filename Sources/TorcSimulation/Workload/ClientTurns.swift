@@ -1,0 +1,433 @@
+// What clients do and hear.
+
+import NIOCore
+import TorcModel
+import TorcReplication
+
+extension Simulation {
+    // MARK: Asking
+
+    func clientTurn(_ client: Int) {
+        guard !isCalm else { return }
+        guard let node = pickNode(client) else {
+            schedule(.clientTurn(client), after: .milliseconds(5))
+            return
+        }
+        if clients[client].random.chance(plan.propertyChangePerMille) {
+            changeProperties(client, node)
+            return
+        }
+        let key = clients[client].random.weighted(plan.keys.map(\.weight))
+        let known = clients[client].contexts[key] ?? []
+        let mix = plan.mix
+        let kind = clients[client].random.weighted([
+            mix.get, mix.putWithContext, mix.putBlind, mix.putOldContext, mix.delete, mix.deleteBlind, mix.conditional,
+            mix.list,
+        ])
+        switch kind {
+        case 0: get(client, key, node)
+        case 1: put(client, key, node, context: known.last)
+        case 2: put(client, key, node, context: nil)
+        case 3: put(client, key, node, context: known.isEmpty ? nil : clients[client].random.pick(known))
+        case 4:
+            if let context = known.last { delete(client, key, node, context: context) } else { get(client, key, node) }
+        case 5: delete(client, key, node, context: nil)
+        case 6:
+            if let context = known.last, clients[client].random.chance(500) {
+                put(client, key, node, context: context, condition: .ifNotModified(context.context.clock))
+            } else {
+                put(client, key, node, context: nil, condition: .ifNoneMatch)
+            }
+        default: list(client, bucket: plan.keys[key].bucket, node)
+        }
+    }
+
+    /// Mostly the client's own node, if it takes requests.
+    private func pickNode(_ client: Int) -> Int? {
+        let running = nodes.indices.filter { nodes[$0].process != nil }
+        if running.isEmpty { return nil }
+        let home = clients[client].home
+        if nodes[home].process != nil, clients[client].random.chance(500) { return home }
+        return clients[client].random.pick(running)
+    }
+
+    private func options(_ client: Int, _ key: Int) -> QuorumOptions {
+        var options = QuorumOptions()
+        guard clients[client].random.chance(plan.ownQuorumPerMille) else { return options }
+        let n = plan.buckets[plan.keys[key].bucket].copies
+        func draw() -> Quorum? {
+            switch clients[client].random.below(6) {
+            case 0: .one
+            case 1: .all
+            case 2: .quorum
+            case 3: .count(UInt8(clients[client].random.within(1...n)))
+            default: nil
+            }
+        }
+        options.r = draw()
+        options.w = draw()
+        if clients[client].random.chance(200) { options.pr = draw() }
+        if clients[client].random.chance(200) { options.pw = draw() }
+        if clients[client].random.chance(200) { options.dw = draw() }
+        if clients[client].random.chance(100) { options.rw = draw() }
+        if clients[client].random.chance(100) { options.nodeConfirms = UInt8(clients[client].random.within(0...n)) }
+        if clients[client].random.chance(100) { options.notFoundOK = clients[client].random.chance(500) }
+        if clients[client].random.chance(100) { options.basicQuorum = clients[client].random.chance(500) }
+        return options
+    }
+
+    private func get(_ client: Int, _ key: Int, _ node: Int) {
+        var request = GetRequest(key: plan.keys[key].object)
+        request.options = options(client, key)
+        request.headOnly = clients[client].random.chance(plan.headPerMille)
+        let operation = OpenRequest.Operation.read(options: request.options, head: request.headOnly, isFinal: false)
+        submit(.get(request), operation, client: client, key: key, node: node)
+    }
+
+    private func put(
+        _ client: Int, _ key: Int, _ node: Int, context: KnownContext?, condition: WriteCondition? = nil
+    ) {
+        let write = history.begin(.put, key: key, client: client, covers: context?.values ?? [], at: now)
+        var metadata = ContentMetadata()
+        if clients[client].random.chance(300) { metadata.contentType = ByteBuffer(string: "text/plain") }
+        var request = PutRequest(
+            key: plan.keys[key].object, context: context?.context, metadata: metadata.encoded,
+            value: SimulatedValue.encode(write, bytes: clients[client].random.within(plan.valueBytes)))
+        request.condition = condition
+        request.options = options(client, key)
+        if clients[client].random.chance(plan.returnBodyPerMille) {
+            request.returnedBody = clients[client].random.chance(500) ? .full : .head
+        }
+        if clients[client].random.chance(plan.writeIDPerMille) {
+            request.writeID = WriteID(high: clients[client].random.next(), low: UInt64(write))
+        }
+        submit(.put(request), .write(.put(request), write: write), client: client, key: key, node: node)
+    }
+
+    private func delete(_ client: Int, _ key: Int, _ node: Int, context: KnownContext?) {
+        let write = history.begin(
+            context == nil ? .blindDelete : .delete, key: key, client: client, covers: context?.values ?? [], at: now)
+        var request = DeleteRequest(key: plan.keys[key].object, context: context?.context)
+        request.options = options(client, key)
+        submit(.delete(request), .write(.delete(request), write: write), client: client, key: key, node: node)
+    }
+
+    /// Sends a request to the lane of its key.
+    func submit(
+        _ request: ClientRequest, _ operation: OpenRequest.Operation, client: Int, key: Int, node: Int
+    ) {
+        let lane = LaneConfiguration.lane(
+            of: plan.ringSize.partition(of: request.key.position), laneCount: nodes[node].laneCount)
+        let (id, requestID, deadline) = open(operation, client: client, key: key, node: node, lane: lane)
+        note("c\(client)", key: key, "\(nodes[node].name)! \(describe(request, operation))")
+        enqueue(.client(requestID, request, deadline: deadline), node: node, lane: lane)
+        if client >= 0, clients[client].random.chance(plan.cancelPerMille) {
+            clients.open[id]!.isCancelled = true
+            enqueue(.cancel(requestID), node: node, lane: lane)
+            schedule(.answer(id, nil), after: .microseconds(10))
+        }
+    }
+
+    private func open(
+        _ operation: OpenRequest.Operation, client: Int, key: Int, node: Int, lane: Int
+    ) -> (ClientRequestID, RequestID, MonotonicTime) {
+        clients.issued += 1
+        let id = clients.nextID(client: client)
+        let timeout = isCalm ? Self.calmTimeout : clients.random.span(plan.timeout)
+        nodes[node].process!.nextRequest += 1
+        let request = RequestID(rawValue: nodes[node].process!.nextRequest)
+        nodes[node].process!.requests[.init(lane: lane, request: request)] = id
+        let deadline = nodes[node].clock.now(at: now).monotonic.advanced(by: timeout.duration)
+        let due = nodes[node].clock.time(of: deadline) + Self.answerSlack
+        clients.open[id] = OpenRequest(
+            operation: operation, key: key, process: nodes[node].process!.id, request: request, lane: lane,
+            invoked: now, due: due)
+        queue.schedule(.overdue(id), at: due)
+        return (id, request, deadline)
+    }
+
+    static let calmTimeout = Span.seconds(60)
+
+    /// How long after its deadline an operation may end: turns have to come round.
+    static let answerSlack = Span.milliseconds(500)
+
+    func checkOverdue(_ id: ClientRequestID) {
+        guard let open = clients.open[id], !open.isAnswered, !open.isCancelled,
+            let process = nodes[open.process.node].process,
+            process.id == open.process
+        else { return }
+        // A listing goes on for as long as its client takes pieces, until its deadline; all else must be over.
+        if process.pausedUntil + Self.answerSlack > now {
+            queue.schedule(.overdue(id), at: process.pausedUntil + Self.answerSlack + .milliseconds(1))
+            return
+        }
+        report(
+            Violation(
+                .unanswered, key: open.key,
+                "node \(nodes[open.process.node].name) has not answered c\(id.client) since \(open.invoked)"))
+    }
+
+    // MARK: Answers, as they leave the node
+
+    func answered(_ request: RequestID, _ answer: ClientAnswer, _ process: ProcessID, lane: Int) {
+        let key = SimulatedProcess.RequestKey(lane: lane, request: request)
+        guard let id = nodes[process.node].process!.requests.removeValue(forKey: key) else {
+            return report(
+                Violation(
+                    .wrongAnswer,
+                    "node \(nodes[process.node].name) answers request \(request.rawValue), which is not open"))
+        }
+        guard let open = clients.open[id] else { return }
+        clients.open[id]!.isAnswered = true
+        switch (open.operation, answer) {
+        case (.read(_, _, _), .get(let answer)):
+            if case .found(let object, _) = answer { checkShown(object, key: open.key) }
+        case (.write(let clientRequest, let write), .write(let answer)):
+            if case .ok(let participation, let object) = answer {
+                acknowledged(write, clientRequest, participation)
+                if let object { checkShown(object, key: open.key) }
+            }
+        default:
+            report(Violation(.wrongAnswer, key: open.key, "a request is answered with another's answer"))
+        }
+        schedule(.answer(id, answer), after: random.span(.zero ... .microseconds(200)))
+    }
+
+    /// Looks into the replicas' disks at the moment of an acknowledgement.
+    private func acknowledged(_ write: Int, _ request: ClientRequest, _ participation: Participation) {
+        let record = history.writes[write]
+        let checker = DurabilityChecker()
+        let holders = checker.holders(
+            of: write, dots: dots.dots(of: write), copies: durableCopies(of: record.key), in: history)
+        history.setHolders(write, holders)
+        // A node that forgot since may have acknowledged it before.
+        let forgetful = replicas[record.key].filter { nodes[$0].forgot.map { $0 >= record.invoked } ?? false }
+        let everHeld = forgetful.reduce(holders) { $0 | 1 << UInt64($1) }
+        report(
+            checker.check(
+                record, holders: everHeld, needed: needed(request, key: record.key), primaries: participation.primaries)
+        )
+    }
+
+    private func needed(_ request: ClientRequest, key: Int) -> Int {
+        let bucket = plan.buckets[plan.keys[key].bucket]
+        switch request {
+        case .put(let put): return QuorumNumbers(bucket: bucket, options: put.options).write
+        case .delete(let delete): return QuorumNumbers(bucket: bucket, options: delete.options).delete
+        case .get(let get): return QuorumNumbers(bucket: bucket, options: get.options).read
+        }
+    }
+
+    func durableCopies(of key: Int) -> [(node: Int, object: VersionedObject?)] {
+        let object = plan.keys[key].object
+        return replicas[key].map { node in
+            (
+                node,
+                nodes[node].store.durableRecord(of: object).flatMap { try? Record(decoding: $0, for: object).object() }
+            )
+        }
+    }
+
+    private func checkShown(_ object: ClientObject, key: Int) {
+        if plan.forgets { return }
+        let copies = durableCopies(of: key)
+        for sibling in object.siblings {
+            let name = SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "\(sibling.dot)"
+            report(DurabilityChecker().check(shown: sibling.dot, name: name, key: key, copies: copies))
+        }
+    }
+
+    // MARK: Answers, as the client hears them
+
+    func clientAnswered(_ id: ClientRequestID, _ answer: ClientAnswer?) {
+        guard let open = clients.open.removeValue(forKey: id) else { return }
+        note("c\(id.client)", key: open.key, "hears \(describe(answer)) of \(describe(open))")
+        var isRetried = false
+        switch open.operation {
+        case .read(let options, _, let isFinal):
+            if case .get(let answer) = answer { read(answer, options, open, id.client, isFinal: isFinal) }
+        case .write(let request, let write):
+            isRetried = wrote(answer, request, write, open, id.client)
+        case .list, .properties:
+            break
+        }
+        if id.client >= 0, !isRetried { scheduleNextTurn(id.client) }
+    }
+
+    func scheduleNextTurn(_ client: Int) {
+        schedule(.clientTurn(client), after: clients[client].random.exponential(mean: plan.thinkTime))
+    }
+
+    private func read(
+        _ answer: GetAnswer, _ options: QuorumOptions, _ open: OpenRequest, _ client: Int, isFinal: Bool
+    ) {
+        let bucket = plan.buckets[plan.keys[open.key].bucket]
+        var quorum = QuorumNumbers(bucket: bucket, options: options).read
+        if isFinal, case .count(let r) = options.r { quorum = Int(r) }
+        switch answer {
+        case .absent:
+            if isFinal { finalValues[open.key] = [] }
+            observe([], open, client, quorum: quorum)
+        case .found(let object, _):
+            guard let values = values(of: object, key: open.key) else { return }
+            if isFinal { finalValues[open.key] = values }
+            clients.remember(KnownContext(context: object.context, values: values), client: client, key: open.key)
+            observe(values, open, client, quorum: quorum)
+        case .unchanged:
+            report(Violation(.wrongAnswer, key: open.key, "`unchanged` answers a read without condition"))
+        case .refused, .failed:
+            break
+        }
+    }
+
+    /// The writes whose values an object shows; a head names them by their dots.
+    func values(of object: ClientObject, key: Int) -> [Int]? {
+        var values: [Int] = []
+        for sibling in object.siblings {
+            guard let value = object.headOnly ? dots.value(of: sibling.dot) : SimulatedValue.decode(sibling.value)
+            else {
+                // An `lww` write that lost within its own turn was never in a record.
+                if object.headOnly, history.promises[key].mode != .siblings { return nil }
+                report(Violation(.inventedValue, key: key, "a version \(sibling.dot) is shown that nobody wrote"))
+                return nil
+            }
+            values.append(value)
+        }
+        return values
+    }
+
+    private func observe(_ values: [Int], _ open: OpenRequest, _ client: Int, quorum: Int) {
+        let read = ReadObservation(
+            key: open.key, client: client, invoked: open.invoked, ended: now, values: values, quorum: quorum)
+        let checker = ReadChecker()
+        report(checker.check(read, in: history))
+        history.noteShown(read, strict: checker.isStrict(read, history.promises[open.key]))
+    }
+
+    /// True when the client tries again.
+    private func wrote(
+        _ answer: ClientAnswer?, _ request: ClientRequest, _ write: Int, _ open: OpenRequest, _ client: Int
+    ) -> Bool {
+        guard case .write(let answer) = answer else {
+            history.end(write, .indeterminate, at: now)
+            return retry(request, write, open, client)
+        }
+        switch answer {
+        case .ok(_, let object):
+            history.end(write, .acknowledged, needed: needed(request, key: open.key), at: now)
+            report(ConditionChecker().check(write, request, open.invoked, dots: dots, in: history))
+            if let object, let values = values(of: object, key: open.key) {
+                clients.remember(KnownContext(context: object.context, values: values), client: client, key: open.key)
+                // What stood at the coordinating replica when it was stamped: no quorum was read.
+                observe(values, open, client, quorum: 0)
+            }
+            return false
+        case .refused:
+            history.end(write, .refused, at: now)
+            if history.writes[write].outcome == .refused, let shown = history.writes[write].shown {
+                report(
+                    Violation(.refusedValue, key: open.key, "v\(write) was shown at \(shown), and its put is refused"))
+            }
+            return false
+        case .indeterminate:
+            history.end(write, .indeterminate, at: now)
+            return retry(request, write, open, client)
+        }
+    }
+
+    private func retry(_ request: ClientRequest, _ write: Int, _ open: OpenRequest, _ client: Int) -> Bool {
+        guard case .put(let put) = request, put.writeID != nil, !isCalm, !open.isCancelled,
+            clients[client].random.chance(plan.retryPerMille), let node = pickNode(client)
+        else { return false }
+        history.retry(write)
+        submit(request, .write(request, write: write), client: client, key: open.key, node: node)
+        return true
+    }
+
+    // MARK: Listings
+
+    func list(_ client: Int, bucket: Int, _ node: Int, isFinal: Bool = false) {
+        let lane = clients.random.below(nodes[node].laneCount)
+        let (_, request, deadline) = open(
+            .list(bucket: bucket, isFinal: isFinal), client: client, key: -1, node: node, lane: lane)
+        note("c\(client)", "\(nodes[node].name)! list \(plan.buckets[bucket].id)")
+        enqueue(
+            .list(request, ListRequest(subject: .keys(plan.buckets[bucket].id)), deadline: deadline), node: node,
+            lane: lane)
+    }
+
+    func listed(_ request: RequestID, _ piece: ListPiece, _ process: ProcessID, lane: Int) {
+        let key = SimulatedProcess.RequestKey(lane: lane, request: request)
+        guard let id = nodes[process.node].process!.requests[key] else {
+            return report(Violation(.wrongAnswer, "a piece of a listing that is not open"))
+        }
+        if case .items = piece {
+        } else {
+            nodes[process.node].process!.requests[key] = nil
+            clients.open[id]?.isAnswered = true
+        }
+        schedule(.listPiece(id, piece), after: random.span(.zero ... .microseconds(200)))
+    }
+
+    func clientListed(_ id: ClientRequestID, _ piece: ListPiece?) {
+        guard let open = clients.open[id], case .list(let bucket, let isFinal) = open.operation else { return }
+        if case .items(let items) = piece {
+            clients.open[id]!.listed.append(contentsOf: items)
+            if isRunning(open.process) {
+                enqueue(.listContinue(open.request), node: open.process.node, lane: open.lane)
+            }
+            return
+        }
+        clients.open[id] = nil
+        note("c\(id.client)", "has the list of \(plan.buckets[bucket].id): \(open.listed.count) keys")
+        let keys = open.listed.map { keyIndex[ObjectKey(bucket: plan.buckets[bucket].id, key: $0)] }
+        report(ListingChecker().check(keys, in: history))
+        if isFinal {
+            if case .done = piece {
+                finalListings[bucket] = keys.compactMap { $0 }
+            } else {
+                report(Violation(.wrongListing, "the listing of \(plan.buckets[bucket].id) fails"))
+            }
+        }
+        if id.client >= 0 { scheduleNextTurn(id.client) }
+    }
+
+    // MARK: Properties
+
+    private func changeProperties(_ client: Int, _ node: Int) {
+        let candidates = plan.buckets.indices.filter {
+            plan.buckets[$0].turnsLastWriteWins || plan.buckets[$0].changesQuorums
+        }
+        let index = candidates.isEmpty ? 0 : clients[client].random.pick(candidates)
+        let bucket = plan.buckets[index]
+        var change = PropertiesChange()
+        if bucket.turnsLastWriteWins { change.conflictMode = .lww }
+        if bucket.changesQuorums {
+            change.r = clients[client].random.pick([.one, .quorum, .all])
+            change.w = clients[client].random.pick([.one, .quorum, .all])
+        }
+        let (_, request, deadline) = open(
+            .properties(bucket: index, change), client: client, key: -1, node: node, lane: -1)
+        note("c\(client)", "\(nodes[node].name)! changes \(bucket.id)")
+        enqueueControl(
+            .setProperties(request, .bucket(bucket.id), change, holdsData: true, deadline: deadline), node: node)
+    }
+
+    func propertiesAnswered(_ request: RequestID, _ answer: PropertiesAnswer, _ process: ProcessID) {
+        let key = SimulatedProcess.RequestKey(lane: -1, request: request)
+        guard let id = nodes[process.node].process!.requests.removeValue(forKey: key) else {
+            return report(Violation(.wrongAnswer, "an answer about properties that nobody asked"))
+        }
+        clients.open[id]?.isAnswered = true
+        schedule(.propertiesAnswer(id, answer), after: random.span(.zero ... .microseconds(200)))
+    }
+
+    func clientPropertiesAnswered(_ id: ClientRequestID, _ answer: PropertiesAnswer?) {
+        guard let open = clients.open.removeValue(forKey: id), case .properties(let bucket, let change) = open.operation
+        else { return }
+        note(
+            "c\(id.client)", "hears \(answer.map { "\($0)" } ?? "nothing") of its change of \(plan.buckets[bucket].id)")
+        if case .stored = answer, change.conflictMode == .lww { bucketsTurned.insert(bucket) }
+        scheduleNextTurn(id.client)
+    }
+}
