@@ -27,7 +27,7 @@ let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "sw
 let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
 
 /// libFuzzer brings the main function of these; tools/fuzz builds and runs them.
-let fuzzTargets: [Target] = (fuzzing ? ["PeerFuzz", "ModelFuzz"] : []).map { name in
+let fuzzTargets: [Target] = (fuzzing ? ["PeerFuzz", "ModelFuzz", "RiakFuzz"] : []).map { name in
     .executableTarget(
         name: name, dependencies: ["FuzzChecks"], path: "Tests/Fuzz/\(name)",
         swiftSettings: swiftSettings + [.unsafeFlags(["-parse-as-library"])],
@@ -127,7 +127,11 @@ let package = Package(
             name: "TestSupport", dependencies: ["TorcModel", "TorcReplication", nioCore],
             path: "Tests/Support", swiftSettings: swiftSettings),
         .target(
-            name: "FuzzChecks", dependencies: ["TorcModel", "TorcReplication", "TorcWire", nioCore],
+            name: "FuzzChecks",
+            dependencies: [
+                "TorcModel", "TorcReplication", "TorcWire", nioCore,
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ],
             path: "Tests/Fuzz/Checks", swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcModelTests", dependencies: ["TorcModel", "TestSupport", nioCore],

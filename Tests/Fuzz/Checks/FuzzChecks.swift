@@ -13,6 +13,7 @@ package struct FuzzCheck: Sendable {
     package static let all: [FuzzCheck] = [
         FuzzCheck(name: "peer", check: checkPeerDecoders),
         FuzzCheck(name: "model", check: checkModelDecoders),
+        FuzzCheck(name: "riak", check: checkRiakDecoders),
     ]
 }
 

@@ -23,7 +23,9 @@ import TorcWire
 
     /// Each check gets past the first bytes: valid inputs, and every one of them cut and with a byte changed.
     @Test func validInputsAndTheirNeighboursPass() {
-        for (name, inputs) in [("peer", Self.peerSeeds), ("model", Self.modelSeeds)] {
+        for (name, inputs) in [
+            ("peer", Self.peerSeeds), ("model", Self.modelSeeds), ("riak", Self.riakSeeds),
+        ] {
             let check = FuzzCheck.all.first { $0.name == name }!.check
             var generator = SeededGenerator(seed: 8)
             for input in inputs {
@@ -43,7 +45,9 @@ import TorcWire
     /// TORC_WRITE_CORPUS=1 swift test --filter writeSeeds
     @Test(.enabled(if: ProcessInfo.processInfo.environment["TORC_WRITE_CORPUS"] != nil))
     func writeSeeds() throws {
-        for (name, inputs) in [("peer", Self.peerSeeds), ("model", Self.modelSeeds)] {
+        for (name, inputs) in [
+            ("peer", Self.peerSeeds), ("model", Self.modelSeeds), ("riak", Self.riakSeeds),
+        ] {
             let folder = Self.folder.appending(path: name)
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             for (index, input) in inputs.enumerated() {
@@ -118,5 +122,60 @@ import TorcWire
             seeds.append(input(4, generator.metadata()))
         }
         return seeds
+    }
+
+    private static var riakSeeds: [ByteBuffer] {
+        let name = RiakName(type: text("t"), bucket: text("b"), key: text("k"))
+        var options = RiakRequestOptions()
+        options.r = RiakQuorum.one
+        options.w = 2
+        options.timeoutMilliseconds = 1000
+        var details = RiakPutDetails()
+        details.metadata.contentType = text("text/plain")
+        details.metadata.links = [.init(bucket: text("b"), key: text("k"), tag: text("t"))]
+        details.metadata.userMetadata = [.init(name: text("n"), value: text("v"))]
+        details.metadata.indexes = [.init(name: text("n_int"), value: text("1"))]
+        details.ifNoneMatch = true
+        details.returned = .full
+        var settings = RiakBucketSettings()
+        settings.n = 3
+        settings.allowMult = true
+        settings.r = RiakQuorum.all
+        let requests = [
+            RiakClientMessages.ping, RiakClientMessages.serverInfo, RiakClientMessages.get(name, options, head: true),
+            RiakClientMessages.put(name, value: text("value"), details, options),
+            RiakClientMessages.delete(name, options),
+            RiakClientMessages.listKeys(type: text("t"), bucket: text("b"), timeoutMilliseconds: 5),
+            RiakClientMessages.listBuckets(type: text("t"), timeoutMilliseconds: 5),
+            RiakClientMessages.properties(type: text("t"), bucket: text("b")),
+            RiakClientMessages.setProperties(type: text("t"), bucket: text("b"), to: settings),
+            RiakClientMessages.resetProperties(type: text("t"), bucket: text("b")),
+            RiakClientMessages.preferenceList(name),
+        ]
+        let encoder = RiakResponseEncoder(clusterKey: testKey)
+        let answers = [
+            encoder.error("error"), encoder.serverInfo(node: "n"), encoder.keys([text("a"), text("b")], done: true),
+            encoder.buckets([text("a")], done: false), encoder.properties(BucketProperties()),
+            encoder.preferenceList([PreferenceEntry(partition: PartitionID(1), node: "n", isPrimary: true)]),
+        ]
+        func coded(_ frame: RiakFrame) -> ByteBuffer {
+            var bytes = ByteBuffer()
+            bytes.writeInteger(frame.code)
+            bytes.writeImmutableBuffer(frame.body)
+            return bytes
+        }
+        var stream = ByteBuffer()
+        for frame in requests { frame.encode(into: &stream) }
+        let texts = [
+            "GET /buckets/b/keys/k?r=one&vtag=x\nAccept: multipart/mixed\nIf-None-Match: \"a\", W/\"b\"\n\n",
+            "PUT /types/t/buckets/b%20/keys/k+?w=2&returnbody=true\nContent-Type: text/plain; charset=utf-8\n"
+                + "X-Riak-Meta-A: b\nX-Riak-Index-a_int: 1, 2\nLink: </buckets/b/keys/k>; riaktag=\"t\"\n"
+                + "If-Match: *\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\n\nvalue",
+            "POST /riak/b\nContent-Type: a/b\nX-Riak-Vclock: AAAA\n\nvalue",
+            "DELETE /buckets/b/keys/k?rw=all&timeout=10\n\n", "GET /buckets?buckets=stream\n\n",
+            "PUT /buckets/b/props\n\n{\"props\":{\"n_val\":3,\"allow_mult\":true,\"r\":\"one\"}}",
+        ]
+        return [input(0, stream)] + requests.map { input(1, coded($0)) } + texts.map { input(2, text($0)) }
+            + answers.map { input(3, coded($0)) }
     }
 }
