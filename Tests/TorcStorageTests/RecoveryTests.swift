@@ -309,7 +309,8 @@ private func inspect(_ path: String) throws -> LogInspection {
                 var line = [CChar](repeating: 0, count: 64)
                 fgets(&line, 64, listing)
                 pclose(listing)
-                archived = Int(String(cString: line).filter(\.isNumber)) ?? 0
+                let text = line.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+                archived = Int(text.filter(\.isNumber)) ?? 0
             }
             // 3 MB of log in files of some 64 KiB a partition: without removal there would be dozens.
             #expect(archived < 24, "\(archived) archived log files")
