@@ -32,7 +32,9 @@ import TorcStorage
         }
         var text = ""
         var line = [CChar](repeating: 0, count: 4096)
-        while fgets(&line, 4096, file) != nil { text += line.withUnsafeBufferPointer { String(cString: $0.baseAddress!) } }
+        while fgets(&line, 4096, file) != nil {
+            text += line.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+        }
         return text
     }
 

@@ -367,7 +367,8 @@ struct GetOperation: Sendable {
             let mayCome = waiting.count + others.count
             if votes + mayCome < quorum.needed {
                 // R objects cannot be had any more. That R replicas hold nothing still can be.
-                guard !quorum.notFoundOK, absent == heard, failed.isEmpty, absent.count < quorum.needed, !Mutation.absentOfOne.isActive,
+                guard !quorum.notFoundOK, absent == heard, failed.isEmpty, absent.count < quorum.needed,
+                    !Mutation.absentOfOne.isActive,
                     absent.count + mayCome >= quorum.needed
                 else { return giveUp(&effects) }
             }

@@ -62,7 +62,8 @@ private func checkMessage(_ frame: RiakFrame) {
     for answer in answers(to: object.request) {
         let response = encoder.encode(answer, to: object)
         precondition(response.encodedBytes >= RiakFrame.headerBytes)
-        if response.code == RiakMessageCode.getResponse.rawValue || response.code == RiakMessageCode.putResponse.rawValue {
+        let objects: [RiakMessageCode] = [.getResponse, .putResponse]
+        if objects.contains(where: { $0.rawValue == response.code }) {
             guard (try? RiakClientMessages.object(response)) != nil else {
                 preconditionFailure("\(response) cannot be read back")
             }
