@@ -14,10 +14,7 @@ import Testing
         #expect(house.files.count > 50)
         #expect(house.swiftModules.isSuperset(of: ["TorcModel", "TorcReplication", "TorcServer", "torc"]))
         let findings = house.findings
-        // The README, the simulator's command and the fuzzers are being written.
-        withKnownIssue(isIntermittent: true) {
-            #expect(findings.isEmpty, "\(findings.map(\.description).joined(separator: "\n"))")
-        }
+        #expect(findings.isEmpty, "\(findings.map(\.description).joined(separator: "\n"))")
     }
 
     /// A tree that keeps every rule.
