@@ -71,6 +71,9 @@ package struct Control: Sendable {
         return deadlines.min()
     }
 
+    /// Nothing is being stored, no change waits for a majority.
+    package var isIdle: Bool { stores.isEmpty && changes.isEmpty }
+
     // MARK: Events
 
     package mutating func handle(_ event: ControlEvent, now: Now, effects: inout [ControlEffect]) {

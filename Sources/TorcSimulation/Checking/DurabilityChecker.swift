@@ -33,10 +33,9 @@ package struct DurabilityChecker {
                 return write.covers.contains(value) && !mayReturn
             }
         }
-        if !dots.isEmpty || history.promises[write.key].mode == .siblings {
-            return dots.contains { object.clock.contains($0) }
-        }
-        // An `lww` write that lost within its own turn was never seen; then what won cannot be older.
+        if dots.contains(where: { object.clock.contains($0) }) { return true }
+        // An `lww` attempt that lost within its own turn was never seen; then what won cannot be older.
+        if history.promises[write.key].mode == .siblings || !dots.isEmpty && !write.isRepeated { return false }
         return values.allSatisfy { history.writes[$0].acknowledged.map { $0 >= write.invoked } ?? true }
     }
 

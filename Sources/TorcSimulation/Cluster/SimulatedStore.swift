@@ -119,7 +119,7 @@ package struct SimulatedStore {
     /// The record as it was written, damaged since or not.
     package func intactRecord(of key: ObjectKey) -> ByteBuffer? { current[key] }
     package func durableRecord(of key: ObjectKey) -> ByteBuffer? { durable[key] }
-    package func isDamaged(_ key: ObjectKey) -> Bool { damage[key] != nil }
+    package func isDamaged(_ key: ObjectKey) -> Bool { damage[key] != nil && current[key] != nil }
     /// Ascending by key.
     package var records: [(key: ObjectKey, record: ByteBuffer)] {
         current.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
@@ -198,6 +198,7 @@ package struct SimulatedStore {
     package mutating func rollBack(to image: Image) {
         durable = image.durable
         current = durable
+        damage = [:]
         currentLeaves = image.leaves
         properties = image.properties
         storedLeaves = [StoredLeaves(sequence: image.sequence, leaves: image.leaves)]

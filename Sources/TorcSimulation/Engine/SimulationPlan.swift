@@ -219,6 +219,10 @@ extension SimulationPlan {
         if random.chance(40) { limits.operations = random.within(1...4) }
         if random.chance(40) { limits.parkedOperations = random.within(1...4) }
         if random.chance(30) { limits.objectBytes = 200 }
+        if random.chance(40) { limits.unsyncedOperations = random.within(1...8) }
+        if random.chance(30) { limits.unsyncedBytes = random.within(100...2_000) }
+        if random.chance(50) { limits.lwwRestamps = random.within(0...1) }
+        if random.chance(50) { limits.listings = 1 }
     }
 
     private mutating func drawNetwork(_ random: inout SeededGenerator) {

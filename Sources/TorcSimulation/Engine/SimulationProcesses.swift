@@ -135,8 +135,9 @@ extension Simulation {
         case 5:
             guard nodes[node].process != nil else { return }
             let pause = random.span(.milliseconds(5) ... .milliseconds(600))
-            nodes[node].process!.pausedUntil = now + pause
-            note(nodes[node].name, "hangs until \(now + pause)")
+            let end = max(nodes[node].process!.pausedUntil, now + pause)
+            nodes[node].process!.pausedUntil = end
+            note(nodes[node].name, "hangs until \(end)")
         case 6:
             nodes[node].diskSlowness = random.chance(500) ? 20 : 200
             note(nodes[node].name, "its disk is slow")

@@ -149,6 +149,9 @@ extension Simulation {
         guard violation == nil else { return }
         advance(to: now + Self.settleTime)
         for node in nodes.indices {
+            if !nodes[node].process!.control.machine.isIdle {
+                report(Violation(.leftover, "node \(nodes[node].name), its control loop is not idle at rest"))
+            }
             for lane in 0..<nodes[node].laneCount {
                 let machine = nodes[node].process!.lanes[lane].machine
                 checkLeaves(machine.leaves, node: node, lane: lane)
