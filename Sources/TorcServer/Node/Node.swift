@@ -43,6 +43,7 @@ package final class Node: @unchecked Sendable {
     private let peerListener: PeerListener
     private let protocolBuffers: ProtocolBuffersListener
     private let http: HTTPListener
+    private let statistics: NodeStatistics
     private let started = NodeClock.monotonic()
     private var stopping: Task<Void, Never>?
 
@@ -116,8 +117,9 @@ package final class Node: @unchecked Sendable {
             group: group, gateways: gateways, clusterKey: configuration.clusterKey,
             limits: RiakConnectionLimits(objectBytes: configuration.limits.objectBytes),
             connectionLimit: configuration.connectionLimit, logger: logger)
-        let statistics = NodeStatistics(
-            configuration: configuration, loops: loops, listener: protocolBuffers, started: started)
+        statistics = NodeStatistics(
+            configuration: configuration, loops: loops, store: opened.store, listener: protocolBuffers, started: started
+        )
         http = HTTPListener(
             group: group,
             handler: HTTPRequestHandler(
@@ -301,6 +303,7 @@ package final class Node: @unchecked Sendable {
 
     /// After `stopServing`: nothing writes any more.
     private func closeStore() async throws {
+        statistics.forgetStore()
         var leaves: [LeafTable] = []
         for lane in loops.lanes { leaves.append(try await lane.eventLoop.submit { lane.leaves }.get()) }
         let tables = leaves

@@ -3,6 +3,7 @@
 
 import NIOCore
 import TorcModel
+import TorcStorage
 import TorcWire
 
 /// Adds up the counters of all lanes.
@@ -15,6 +16,7 @@ struct Statistics: Sendable {
     var refusedConnections: Int
     var metrics: LaneMetrics
     var laneCount: Int
+    var store: StoreStatistics
 
     func json() -> String {
         var fields: [(String, String)] = [
@@ -35,8 +37,22 @@ struct Statistics: Sendable {
             fields.append((operation.name, Self.json(counted)))
         }
         fields.append(("sync", "{\(Self.latency(metrics.sync))}"))
+        fields.append(("store", Self.json(store)))
         for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
+    }
+
+    private static func json(_ store: StoreStatistics) -> String {
+        let figures: [(String, UInt64)] = [
+            ("keys_estimate", store.keysEstimate), ("table_bytes", store.tableBytes),
+            ("memtable_bytes", store.memtableBytes), ("block_cache_bytes", store.blockCacheBytes),
+            ("block_cache_hits", store.blockCacheHits), ("block_cache_misses", store.blockCacheMisses),
+            ("log_bytes_written", store.logBytesWritten), ("log_syncs", store.logSyncs),
+            ("flush_bytes", store.flushBytes), ("compaction_written_bytes", store.compactionWrittenBytes),
+            ("pending_compaction_bytes", store.pendingCompactionBytes), ("stall_us", store.stallMicroseconds),
+            ("background_errors", store.backgroundErrors),
+        ]
+        return "{" + figures.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
     }
 
     private static func json(_ operation: LaneMetrics.Operation) -> String {
