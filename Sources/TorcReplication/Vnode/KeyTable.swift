@@ -51,8 +51,8 @@ struct KeyTable {
 
     /// Takes the state out, so that it can be changed in place, until it is put back or the slot is vacated.
     mutating func take(_ slot: Int) -> State {
-        let state = entries[slot]!.state
-        entries[slot]!.state = .running
+        var state = State.running
+        swap(&state, &entries[slot]!.state)
         return state
     }
 

@@ -115,7 +115,7 @@ package struct Vnodes: Sendable {
         case .reading(let parked) where Mutation.mintWhileReading.isActive && request.isMint:
             var record = ReplicaRecord()
             run(operation, on: &record, slot: slot, now: now, effects: &effects)
-            runAll(parked, on: &record, slot: slot, now: now, effects: &effects)
+            runAll(parked, on: record, slot: slot, now: now, effects: &effects)
         case .reading(var parked):
             if park(request) {
                 parked.append(operation)
@@ -141,8 +141,8 @@ package struct Vnodes: Sendable {
         _ token: StoreToken, _ result: StoreRead, now: Now, effects: inout [VnodeEffect]
     ) {
         guard let slot = awaiting(token), case .reading(let parked) = keys.take(slot) else { return }
-        if var record = record(from: result, key: keys[slot].key) {
-            runAll(parked, on: &record, slot: slot, now: now, effects: &effects)
+        if let record = record(from: result, key: keys[slot].key) {
+            runAll(parked, on: record, slot: slot, now: now, effects: &effects)
             return
         }
         effects.append(.observed(.unreadableRecord(keys[slot].key)))
@@ -259,8 +259,10 @@ package struct Vnodes: Sendable {
 
     /// Runs what waited for a record that has come, and keeps the record only when it changed.
     private mutating func runAll(
-        _ parked: ParkedOperations, on record: inout ReplicaRecord, slot: Int, now: Now, effects: inout [VnodeEffect]
+        _ parked: ParkedOperations, on found: consuming ReplicaRecord, slot: Int, now: Now,
+        effects: inout [VnodeEffect]
     ) {
+        var record = found
         parked.forEach { operation in
             unpark(operation.request)
             run(operation, on: &record, slot: slot, now: now, effects: &effects)

@@ -1,6 +1,9 @@
 // Random lives of a Vnodes value (`VnodeRun`), and, where deliberate faults are compiled in, lives in which
-// they must be noticed.
+// they must be noticed. A fault is active in the whole process, so those tests run by themselves:
+//
+//   TORC_MUTATIONS=1 TORC_MUTATION_TESTS=1 swift test --filter VnodeRandomTests
 
+import Foundation
 import TestSupport
 import Testing
 import TorcModel
@@ -28,11 +31,13 @@ import TorcReplication
     }
 
     #if TORC_MUTATIONS
-        @Test(arguments: [
-            Mutation.acknowledgeBeforeSync, .acknowledgeUnchangedMergeUnsynced, .readUnsynced, .trustUnsyncedStore,
-            .sendBeforeCommit, .mintWhileReading, .reuseActorAfterRestart, .skipLeafUpdate, .capSiblingsOnMerge,
-            .ignoreWriteID, .overwriteUnreadable, .stampFromClockAlone, .forgetContextOnPut, .lwwArrivalOrder,
-        ])
+        @Test(
+            .enabled(if: ProcessInfo.processInfo.environment["TORC_MUTATION_TESTS"] != nil),
+            arguments: [
+                Mutation.acknowledgeBeforeSync, .acknowledgeUnchangedMergeUnsynced, .readUnsynced, .trustUnsyncedStore,
+                .sendBeforeCommit, .mintWhileReading, .reuseActorAfterRestart, .skipLeafUpdate, .capSiblingsOnMerge,
+                .ignoreWriteID, .overwriteUnreadable, .stampFromClockAlone, .forgetContextOnPut, .lwwArrivalOrder,
+            ])
         func aDeliberateFaultIsNoticed(fault: Mutation) {
             Mutation.active = fault
             defer { Mutation.active = nil }
