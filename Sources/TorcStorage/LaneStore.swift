@@ -70,6 +70,8 @@ package final class LaneStore: @unchecked Sendable {
         for (partition, number) in numbers { self.numbers[partition.index] = number }
         bytesBetweenStores = UInt64(store.options.leafStoreBytes / max(partitions.count, 1))
         nextStoreAt = store.loggedBytes.load(ordering: .relaxed) + bytesBetweenStores
+        // A lane without partitions holds no log file back.
+        if partitions.isEmpty { store.retention.withLock { $0.roundFinished(lane: lane, begunIn: .max, through: 0) } }
     }
 
     deinit { torc_value_destroy(value) }
@@ -136,8 +138,7 @@ package final class LaneStore: @unchecked Sendable {
         guard isStoreDue, !partitions.isEmpty else { return }
         nextStoreAt += bytesBetweenStores
         if roundPosition == 0 { roundLog = try store.database.currentLogNumber() }
-        let partition = partitions[roundPosition]
-        if isDirty[partition.index] { try putLeaves(of: partition, leaves) }
+        try putLeaves(of: partitions[roundPosition], leaves)
         roundPosition += 1
         guard roundPosition == partitions.count else { return }
         roundPosition = 0
@@ -152,10 +153,19 @@ package final class LaneStore: @unchecked Sendable {
         store.retention.withLock { $0.roundFinished(lane: lane, begunIn: log, through: through) }
     }
 
+    /// Stores a partition's leaves, or notes that the stored ones still hold.
     private func putLeaves(of partition: PartitionID, _ leaves: LeafTable) throws(StoreError) {
-        StoredLeaves(of: partition, in: leaves, number: numbers[partition.index])
-            .encode(into: &encodedLeaves, partition: partition)
-        let key = StoredLeaves.key(partition)
+        let through = store.database.latestSequence
+        let key: ByteBuffer
+        if isDirty[partition.index] {
+            key = StoredLeaves.key(partition)
+            StoredLeaves(of: partition, in: leaves, number: numbers[partition.index], through: through)
+                .encode(into: &encodedLeaves, partition: partition)
+        } else {
+            key = StoredLeaves.noteKey(partition)
+            encodedLeaves.clear()
+            encodedLeaves.writeInteger(through)
+        }
         let error = key.withUnsafeReadableBytes { key in
             encodedLeaves.withUnsafeReadableBytes { value in
                 torc_batch_put(
@@ -166,9 +176,9 @@ package final class LaneStore: @unchecked Sendable {
         isDirty[partition.index] = false
     }
 
-    /// At a clean stop: every partition whose leaves changed, and whatever was appended.
+    /// At a clean stop: the leaves of every partition, and whatever was appended.
     func storeAllLeaves(of leaves: LeafTable) throws(StoreError) {
-        for partition in partitions where isDirty[partition.index] { try putLeaves(of: partition, leaves) }
+        for partition in partitions { try putLeaves(of: partition, leaves) }
         if batch.isEmpty { return }
         try logData.finish(syncedThrough: store.syncedThrough.load(ordering: .acquiring), into: batch)
         logData.clear()

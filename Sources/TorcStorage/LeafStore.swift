@@ -2,13 +2,17 @@
 //
 //   in every batch's log data   the deltas of its writes, numbered within their partition (`LogData`)
 //   in the family `merkle`      under the partition's number, now and then: all its leaves, and the number
-//                               of the last delta that is in them
+//                               of the last delta that is in them; beside it, when there was nothing to
+//                               store, a note that they still held
 //
-//   value: u64 checksum | u8 format | u64 number | u8 trees | trees × (u8 copies | u32 leaves | leaves × u64)
+//   leaves: u64 checksum | u8 format | u64 number | u64 through | u8 trees
+//           | trees × (u8 copies | u32 leaves | leaves × u64)
+//   note:   u64 through
 //
-// At a start the stored leaves and the deltas above their number give the table as it was. That needs the
-// log back to the oldest stored leaves: log files stay in the archive until then (`LogRetention`). When a
-// delta is missing all the same, the partition is scanned and its leaves are computed anew.
+// `through` is a sequence number of the database: every change up to it is in the leaves. At a start the
+// stored leaves and the deltas above their number give the table as it was. That needs the log from
+// `through` on: log files stay in the archive until then (`LogRetention`). When the log does not reach back
+// that far, or a delta is missing, the partition is scanned and its leaves are computed anew.
 
 import CRocksDB
 import NIOCore
@@ -22,22 +26,26 @@ struct StoredLeaves: Hashable {
 
     /// The last delta that is in the leaves.
     var number: UInt64
+    /// Every change of the database up to this sequence is in the leaves.
+    var through: UInt64
     var trees: [(copies: UInt8, leaves: [UInt64])]
 
-    init(number: UInt64, trees: [(copies: UInt8, leaves: [UInt64])]) {
+    init(number: UInt64, through: UInt64, trees: [(copies: UInt8, leaves: [UInt64])]) {
         self.number = number
+        self.through = through
         self.trees = trees
     }
 
     static func == (lhs: Self, rhs: Self) -> Bool {
-        lhs.number == rhs.number && lhs.trees.elementsEqual(rhs.trees) { $0 == $1 }
+        lhs.number == rhs.number && lhs.through == rhs.through && lhs.trees.elementsEqual(rhs.trees) { $0 == $1 }
     }
 
     func hash(into hasher: inout Hasher) { hasher.combine(number) }
 
     /// The present leaves of a partition.
-    init(of partition: PartitionID, in table: LeafTable, number: UInt64) {
+    init(of partition: PartitionID, in table: LeafTable, number: UInt64, through: UInt64) {
         self.number = number
+        self.through = through
         trees = []
         for copies in 1...UInt8(BucketProperties.maximumCopies) {
             if let leaves = table[TreeID(partition: partition, copies: copies)] { trees.append((copies, leaves)) }
@@ -50,12 +58,20 @@ struct StoredLeaves: Hashable {
         return key
     }
 
+    /// Of the note that the stored leaves still held.
+    static func noteKey(_ partition: PartitionID) -> ByteBuffer {
+        var key = key(partition)
+        key.writeInteger(UInt8(1))
+        return key
+    }
+
     func encode(into buffer: inout ByteBuffer, partition: PartitionID) {
         buffer.clear()
         buffer.reserveCapacity(32 + trees.reduce(0) { $0 + 8 + $1.leaves.count * 8 })
         buffer.writeInteger(UInt64(0))
         buffer.writeInteger(Self.format)
         buffer.writeInteger(number)
+        buffer.writeInteger(through)
         buffer.writeInteger(UInt8(trees.count))
         for (copies, leaves) in trees {
             buffer.writeInteger(copies)
@@ -74,6 +90,7 @@ struct StoredLeaves: Hashable {
             throw MalformedBytes(.unknownVersion, "leaves")
         }
         number = try reader.readFixed(UInt64.self, "leaves")
+        through = try reader.readFixed(UInt64.self, "leaves")
         let count = Int(try reader.readFixed(UInt8.self, "leaves"))
         trees = []
         for _ in 0..<count {
@@ -108,24 +125,12 @@ struct StoredLeaves: Hashable {
     }
 }
 
-/// The leaves of a partition after a start.
-struct RecoveredLeaves {
-    var leaves: StoredLeaves
-    /// Deltas that were applied to what was stored.
-    var deltas = 0
-    /// Nil: stored leaves and log gave the table. Otherwise why it was computed anew.
-    var rebuiltBecause: String?
-
-    /// They differ from what is stored.
-    var isNew: Bool { deltas > 0 || rebuiltBecause != nil }
-}
-
 extension StoredLeaves {
     /// Stored leaves and the deltas above their number; nil where a delta is missing, with the reason.
     static func replay(
         stored: StoredLeaves?, deltas: [LeafDelta], layout: LeafLayout
     ) -> (leaves: StoredLeaves, applied: Int, gap: String?) {
-        var leaves = stored ?? StoredLeaves(number: 0, trees: [])
+        var leaves = stored ?? StoredLeaves(number: 0, through: 0, trees: [])
         var applied = 0
         for delta in deltas where delta.number > leaves.number {
             guard delta.number == leaves.number + 1 else {

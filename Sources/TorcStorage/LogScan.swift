@@ -15,6 +15,8 @@ package import TorcReplication
 struct LogContent {
     /// Leaf deltas by partition, in log order.
     var deltas: [PartitionID: [LeafDelta]] = [:]
+    /// From this sequence on there is every batch, up to the end; nil when there is none at all.
+    var firstSequence: UInt64?
     var files = 0
     var bytes: UInt64 = 0
     var batches: UInt64 = 0
@@ -157,10 +159,11 @@ final class LogScan {
             case .damage: own.add(.damage)
             case .batch(let sequence, let count):
                 own.add(.batch(sequence: sequence, count: count, syncedThrough: mark))
-                if own.isIntact { keepDeltas() }
+                if own.isIntact { keepDeltas(of: sequence) }
             }
         }
         check = own.isIntact ? LogCheck(start: own.expected) : LogCheck()
+        if !own.isIntact { content.firstSequence = nil }
     }
 
     private func read(_ file: File, index: Int) throws(StoreError) {
@@ -172,7 +175,7 @@ final class LogScan {
             case .batch(let sequence, let count):
                 check.add(.batch(sequence: sequence, count: count, syncedThrough: mark))
                 if check.isIntact {
-                    keepDeltas()
+                    keepDeltas(of: sequence)
                     content.batches += 1
                     content.changes += count
                 }
@@ -186,7 +189,8 @@ final class LogScan {
         case damage
     }
 
-    private func keepDeltas() {
+    private func keepDeltas(of sequence: UInt64) {
+        if content.firstSequence == nil { content.firstSequence = sequence }
         for (partition, delta) in deltas { content.deltas[partition, default: []].append(delta) }
     }
 

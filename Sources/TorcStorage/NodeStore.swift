@@ -129,7 +129,7 @@ package final class NodeStore: Sendable {
 
             // Everything that recovery replayed is in tables now; the mark may say so.
             try store.sync()
-            let recovered = try store.recoverLeaves(held, from: log, hashSeed: hashSeed, report: &report)
+            let recovered = try store.recoverLeaves(from: log, hashSeed: hashSeed, report: &report)
             if folder.isNew { try folder.markReady() }
 
             var tables = [LeafTable](repeating: LeafTable(layout: layout), count: laneCount)
@@ -156,48 +156,72 @@ package final class NodeStore: Sendable {
     }
 
     /// Stored leaves with the log's deltas on top; computed from the records where that is not possible. What
-    /// is new is stored at once, so that no older log file is needed any more.
+    /// is new is stored at once, so that no older log file is needed any more: so this looks at every partition
+    /// that there is, held or not.
     private func recoverLeaves(
-        _ held: [PartitionID], from log: LogContent, hashSeed: HashSeed, report: inout RecoveryReport
+        from log: LogContent, hashSeed: HashSeed, report: inout RecoveryReport
     ) throws(StoreError) -> [PartitionID: StoredLeaves] {
         var result: [PartitionID: StoredLeaves] = [:]
-        for partition in held {
-            var reason: String?
-            var stored: StoredLeaves?
-            if let bytes = try get(merkle, StoredLeaves.key(partition)) {
-                do {
-                    stored = try StoredLeaves(decoding: bytes, partition: partition, layout: layout)
-                } catch {
-                    reason = "the stored leaves: \(error)"
-                }
-            }
-            var (leaves, applied, gap) = StoredLeaves.replay(
-                stored: stored, deltas: log.deltas[partition] ?? [], layout: layout)
-            reason = reason ?? gap
-            if reason == nil, stored == nil, applied == 0, try !isEmpty(partition) {
-                reason = "neither stored leaves nor their changes in the log"
-            }
-            if let reason {
+        let latest = database.latestSequence
+        var notes: [(family: Family, key: ByteBuffer, value: ByteBuffer?)] = []
+        for partition in partitionsPresent {
+            var recovered = try recoverLeaves(of: partition, from: log, latest: latest)
+            if let reason = recovered.rebuildBecause {
                 logger.warning("computing the Merkle leaves of \(partition) from its records: \(reason)")
                 let computed = try computeLeaves(of: partition, hashSeed: hashSeed)
-                leaves.trees = computed.trees
+                recovered.leaves.trees = computed.trees
                 report.unreadableRecords += computed.unreadable
                 report.leavesRebuilt[partition] = reason
             } else {
-                report.leafChangesReplayed += applied
+                report.leafChangesReplayed += recovered.deltas
             }
-            if applied > 0 || reason != nil { try storeLeaves(leaves, of: partition) }
-            result[partition] = leaves
+            recovered.leaves.through = latest
+            if recovered.deltas > 0 || recovered.rebuildBecause != nil {
+                var encoded = ByteBuffer()
+                recovered.leaves.encode(into: &encoded, partition: partition)
+                try write([(merkle, StoredLeaves.key(partition), encoded)])
+            } else {
+                notes.append((merkle, StoredLeaves.noteKey(partition), ByteBuffer(integer: latest)))
+            }
+            result[partition] = recovered.leaves
         }
+        if !notes.isEmpty { try write(notes) }
         try sync()
         try removeArchivedLogs(below: .max)
         return result
     }
 
-    private func storeLeaves(_ leaves: StoredLeaves, of partition: PartitionID) throws(StoreError) {
-        var encoded = ByteBuffer()
-        leaves.encode(into: &encoded, partition: partition)
-        try write([(merkle, StoredLeaves.key(partition), encoded)])
+    /// `deltas` of the log stand on top of what was stored; with a reason, `leaves` has only the number right.
+    private func recoverLeaves(
+        of partition: PartitionID, from log: LogContent, latest: UInt64
+    ) throws(StoreError) -> (leaves: StoredLeaves, deltas: Int, rebuildBecause: String?) {
+        var stored: StoredLeaves?
+        var reason: String?
+        if let bytes = try get(merkle, StoredLeaves.key(partition)) {
+            do {
+                stored = try StoredLeaves(decoding: bytes, partition: partition, layout: layout)
+            } catch {
+                reason = "the stored leaves: \(error)"
+            }
+        }
+        let deltas = log.deltas[partition] ?? []
+        let (leaves, applied, gap) = StoredLeaves.replay(stored: stored, deltas: deltas, layout: layout)
+        if let found = reason ?? gap { return (leaves, applied, found) }
+        if stored == nil, deltas.isEmpty {
+            // A family that was just made; otherwise its records must have left a trace.
+            return (leaves, 0, try isEmpty(partition) ? nil : "neither stored leaves nor changes of them in the log")
+        }
+
+        var note = try get(merkle, StoredLeaves.noteKey(partition))
+        let through = max(stored?.through ?? 0, note?.readInteger(as: UInt64.self) ?? 0)
+        let reachesBack = log.firstSequence.map { $0 <= through + 1 } ?? (latest <= through)
+        if !reachesBack {
+            reason = """
+                the log goes back to change \(log.firstSequence.map(String.init) ?? "none") only, the stored leaves \
+                stand at \(through)
+                """
+        }
+        return (leaves, applied, reason)
     }
 
     // MARK: Incarnations and other small things

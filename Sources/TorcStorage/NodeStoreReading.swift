@@ -105,7 +105,7 @@ extension NodeStore {
     func computeLeaves(
         of partition: PartitionID, hashSeed: HashSeed
     ) throws(StoreError) -> (trees: [(copies: UInt8, leaves: [UInt64])], unreadable: Int) {
-        var leaves = StoredLeaves(number: 0, trees: [])
+        var leaves = StoredLeaves(number: 0, through: 0, trees: [])
         var unreadable = 0
         let iterator = try RangeIterator(database, family(partition), from: nil, fillCache: false)
         while iterator.isValid {

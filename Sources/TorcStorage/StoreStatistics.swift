@@ -24,6 +24,8 @@ package struct StoreStatistics: Hashable, Sendable {
     package var backgroundErrors: UInt64 = 0
     package var latestSequence: UInt64 = 0
     package var syncedThrough: UInt64 = 0
+
+    package init() {}
 }
 
 extension NodeStore {

@@ -284,6 +284,45 @@ private func inspect(_ path: String) throws -> LogInspection {
         try opened.store.abandon()
     }
 
+    /// Somebody has removed the archive, to make room: leaves whose changes were in it are computed anew, also
+    /// where nothing that is left in the log shows that they are old.
+    @Test func lostArchive() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        var options = StoreOptions()
+        options.partitionMemtableBytes = 64 << 10
+        let harness = try Harness(path, options: options)
+        let value = String(repeating: "x", count: 4000)
+        let quiet = (0..<200).map { "k\($0)" }.filter { harness.partition(harness.key($0)) == PartitionID(2) }
+        let busy = (0..<200).map { "k\($0)" }.filter { harness.partition(harness.key($0)) == PartitionID(1) }
+        for round in 0..<40 { try harness.put(quiet[round % 10], "\(round) \(value)") }
+        for round in 0..<200 { try harness.put(busy[round % 10], "\(round) \(value)") }
+        try harness.store.sync()
+        try harness.store.abandon()
+        #expect(shell("find \(path)/db/archive -name '*.log' -size +16k | grep -q .") == 0, "nothing was archived")
+        shell("rm \(path)/db/archive/*.log")
+        let opened = try Harness(path)
+        #expect(opened.report.leavesRebuilt.keys.contains(PartitionID(1)), "\(opened.report)")
+        #expect(opened.report.leavesRebuilt.keys.contains(PartitionID(2)), "\(opened.report)")
+        #expect(opened.leaves == harness.leaves)
+        try opened.store.abandon()
+    }
+
+    /// The leaves of partitions that a start does not hold are kept for the one that holds them again.
+    @Test func partitionsThatComeBack() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        let harness = try Harness(path)
+        for index in 0..<80 { try harness.put("k\(index)", "v\(index)") }
+        try harness.store.abandon()
+        let fewer = try Harness(path, partitions: [PartitionID(0), PartitionID(1)])
+        #expect(fewer.report.partitionsBeyond == (2..<8).map { PartitionID($0) })
+        try fewer.store.abandon()
+        let again = try Harness(path)
+        #expect(again.report.leavesRebuilt.isEmpty && again.leaves == harness.leaves)
+        try again.store.abandon()
+    }
+
     /// The leaves survive many rounds of stores, rotations of the log and removals of archived files.
     @Test func leavesAreNeverRebuilt() throws {
         let folder = TemporaryFolder()

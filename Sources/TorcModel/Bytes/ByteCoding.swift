@@ -37,15 +37,18 @@ extension ByteBuffer {
     /// Writes an unsigned integer as LEB128: 7 bits a byte, lowest first, at most 10 bytes.
     @discardableResult
     package mutating func writeVarint(_ value: UInt64) -> Int {
-        var rest = value
-        var count = 1
-        while rest >= 0x80 {
-            writeInteger(UInt8(truncatingIfNeeded: rest) | 0x80)
-            rest >>= 7
-            count += 1
+        if value < 0x80 { return writeInteger(UInt8(truncatingIfNeeded: value)) }
+        return writeWithUnsafeMutableBytes(minimumWritableBytes: 10) { bytes in
+            var rest = value
+            var count = 0
+            while rest >= 0x80 {
+                bytes[count] = UInt8(truncatingIfNeeded: rest) | 0x80
+                rest >>= 7
+                count += 1
+            }
+            bytes[count] = UInt8(truncatingIfNeeded: rest)
+            return count + 1
         }
-        writeInteger(UInt8(truncatingIfNeeded: rest))
-        return count
     }
 
     /// Reads a shortest-form LEB128 integer.
@@ -76,10 +79,26 @@ extension ByteBuffer {
         return value
     }
 
-    package mutating func readFixed<T: FixedWidthInteger>(
-        _ type: T.Type, _ subject: StaticString
-    ) throws(MalformedBytes) -> T {
-        guard let value = readInteger(as: type) else { throw MalformedBytes(.truncated, subject) }
+    // One for each width, and not one generic: that would go through the integer's witness tables when it is
+    // called from another module, ten times as slow.
+
+    package mutating func readFixed(_: UInt8.Type, _ subject: StaticString) throws(MalformedBytes) -> UInt8 {
+        guard let value = readInteger(as: UInt8.self) else { throw MalformedBytes(.truncated, subject) }
+        return value
+    }
+
+    package mutating func readFixed(_: UInt16.Type, _ subject: StaticString) throws(MalformedBytes) -> UInt16 {
+        guard let value = readInteger(as: UInt16.self) else { throw MalformedBytes(.truncated, subject) }
+        return value
+    }
+
+    package mutating func readFixed(_: UInt32.Type, _ subject: StaticString) throws(MalformedBytes) -> UInt32 {
+        guard let value = readInteger(as: UInt32.self) else { throw MalformedBytes(.truncated, subject) }
+        return value
+    }
+
+    package mutating func readFixed(_: UInt64.Type, _ subject: StaticString) throws(MalformedBytes) -> UInt64 {
+        guard let value = readInteger(as: UInt64.self) else { throw MalformedBytes(.truncated, subject) }
         return value
     }
 

@@ -175,25 +175,14 @@ package final class Node: @unchecked Sendable {
             if let duplicate = report.duplicate {
                 throw NodeStartError.aliveElsewhere(address: duplicate.address, detail: duplicate.refusal.text)
             }
-            let folder = try DataFolder.open(
-                configuration.dataFolder, cluster: cluster, node: configuration.node,
-                ringSize: configuration.ringSize, create: true)
-            let store = try NodeStore.open(
-                folder,
-                partitions: ring.partitionsHeld(by: configuration.node, copies: BucketProperties.maximumCopies),
-                laneCount: configuration.laneCount, hashSeed: configuration.clusterKey.hashSeed,
-                options: configuration.storeOptions, logger: logger)
-            opened = store
-            var generator = SystemRandomNumberGenerator()
-            let incarnation = Incarnation(rawValue: generator.next())
-            try store.store.beginIncarnation(incarnation)
-            let properties = try store.store.metaValue(StoredProperties.key).map(StoredProperties.decode)
-            identity.store = folder.identity.store
-            identity.incarnation = incarnation
+            let made = try await readers.runIfActive { try Self.openStore(configuration, cluster, ring, logger) }
+            opened = made.opened
+            identity.store = made.opened.store.identity.store
+            identity.incarnation = made.incarnation
             peers.identity = identity
             let node = Node(
-                configuration: configuration, logger: logger, group: group, readers: readers, opened: store,
-                properties: properties ?? PropertiesTable(), identity: identity, peers: peers, ring: ring)
+                configuration: configuration, logger: logger, group: group, readers: readers, opened: made.opened,
+                properties: made.properties, identity: identity, peers: peers, ring: ring)
             // From here on the node closes its store itself.
             opened = nil
             try await node.serve()
@@ -203,6 +192,36 @@ package final class Node: @unchecked Sendable {
             try? opened?.store.abandon()
             try? await readers.shutdownGracefully()
             try? await group.shutdownGracefully()
+            throw error
+        }
+    }
+
+    private struct Made: Sendable {
+        var opened: NodeStore.Opened
+        var incarnation: Incarnation
+        var properties: PropertiesTable
+    }
+
+    /// The first thing that writes. Blocks, for seconds after a crash.
+    private static func openStore(
+        _ configuration: ServerConfiguration, _ cluster: ClusterID, _ ring: Ring, _ logger: Logger
+    ) throws -> Made {
+        let folder = try DataFolder.open(
+            configuration.dataFolder, cluster: cluster, node: configuration.node, ringSize: configuration.ringSize,
+            create: true)
+        let opened = try NodeStore.open(
+            folder,
+            partitions: ring.partitionsHeld(by: configuration.node, copies: BucketProperties.maximumCopies),
+            laneCount: configuration.laneCount, hashSeed: configuration.clusterKey.hashSeed,
+            options: configuration.storeOptions, logger: logger)
+        do {
+            var generator = SystemRandomNumberGenerator()
+            let incarnation = Incarnation(rawValue: generator.next())
+            try opened.store.beginIncarnation(incarnation)
+            let properties = try opened.store.metaValue(StoredProperties.key).map(StoredProperties.decode)
+            return Made(opened: opened, incarnation: incarnation, properties: properties ?? PropertiesTable())
+        } catch {
+            try? opened.store.abandon()
             throw error
         }
     }

@@ -4,6 +4,7 @@
 import Glibc
 import Logging
 import ServiceLifecycle
+import TorcModel
 import TorcStorage
 import UnixSignals
 
@@ -72,7 +73,7 @@ package enum Server {
             case .ring: .configuration
             }
         case StoreError.heldByAnotherProcess: .tryAgain
-        case is StoreError: .storage
+        case is StoreError, is MalformedBytes: .storage
         default: .unexpected
         }
     }

@@ -95,14 +95,17 @@ final class TestCluster: @unchecked Sendable {
     }
 
     private func insist(_ client: TorcClient, _ key: TorcKey) async throws {
-        for attempt in 1... {
+        var last: (any Error)?
+        for _ in 0..<100 {
             do {
                 _ = try await client.put(ByteBuffer(string: "there"), to: key, consistency: .all)
                 return
-            } catch  where attempt < 100 {
+            } catch {
+                last = error
                 try await Task.sleep(for: .milliseconds(50))
             }
         }
+        if let last { throw last }
     }
 
     private func tearDown() async {

@@ -29,6 +29,9 @@ struct RequestWindow {
 
     /// The oldest request first.
     private var entries = CircularBuffer<Entry>(initialCapacity: 16)
+    /// Beside each entry its key's place on the ring, 0 when it holds no key up: looking through these for a
+    /// request of the same key costs next to nothing, through the entries it would cost more than the request.
+    private var positions = CircularBuffer<UInt64>(initialCapacity: 16)
     /// The number of the oldest request; requests are numbered in the order of asking.
     private var firstSequence: UInt64 = 0
     private var waitingCount = 0
@@ -48,22 +51,29 @@ struct RequestWindow {
             precondition(entries.isEmpty, "an exclusive request beside \(entries.count) others")
             hasExclusive = true
             entries.append(Entry(key: nil, bytes: bytes, state: .running(request, nil)))
+            positions.append(0)
             return (sequence, true)
         }
         let key = object.request.key
-        let isBlocked = entries.contains { entry in
-            guard let other = entry.key, other == key else { return false }
+        let isBlocked = positions.contains(key.position.rawValue) && isHeldUp(key)
+        if isBlocked { waitingCount += 1 }
+        entries.append(Entry(key: key, bytes: bytes, state: isBlocked ? .waiting(request) : .running(request, nil)))
+        positions.append(key.position.rawValue)
+        return (sequence, !isBlocked)
+    }
+
+    private func isHeldUp(_ key: ObjectKey) -> Bool {
+        entries.contains { entry in
+            guard entry.key == key else { return false }
             if case .answered = entry.state { return false }
             return true
         }
-        if isBlocked { waitingCount += 1 }
-        entries.append(Entry(key: key, bytes: bytes, state: isBlocked ? .waiting(request) : .running(request, nil)))
-        return (sequence, !isBlocked)
     }
 
     /// Takes in a request whose answer is known already; it goes out in its turn.
     mutating func admit(answered frame: RiakFrame) {
         entries.append(Entry(key: nil, bytes: 0, state: .answered(frame)))
+        positions.append(0)
     }
 
     /// Notes the node's name for a request that it runs.
@@ -89,6 +99,7 @@ struct RequestWindow {
     mutating func answer(_ sequence: UInt64, with frame: RiakFrame) -> (sequence: UInt64, request: RiakRequest)? {
         guard let index = index(of: sequence), case .running = entries[index].state else { return nil }
         entries[index].state = .answered(frame)
+        positions[positions.index(positions.startIndex, offsetBy: Int(sequence - firstSequence))] = 0
         requestBytes -= entries[index].bytes
         hasExclusive = false
         guard waitingCount > 0, let key = entries[index].key else { return nil }
@@ -105,6 +116,7 @@ struct RequestWindow {
     mutating func takeAnswered() -> RiakFrame? {
         guard let first = entries.first, case .answered(let frame) = first.state else { return nil }
         entries.removeFirst()
+        positions.removeFirst()
         firstSequence += 1
         return frame
     }
@@ -116,6 +128,7 @@ struct RequestWindow {
         }
         firstSequence += UInt64(entries.count)
         entries.removeAll()
+        positions.removeAll()
         waitingCount = 0
         requestBytes = 0
         hasExclusive = false
