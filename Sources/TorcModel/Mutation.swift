@@ -51,6 +51,17 @@ package enum Mutation: String, CaseIterable, Sendable {
     case conditionOnlyAtCoordinator
     case listUnsynced
 
+    // Membership's.
+    /// Who is suspected says that it is alive in the incarnation in which it is suspected.
+    case refuteInSameIncarnation
+    /// A membership incarnation is told before it is on disk.
+    case tellUnstoredIncarnation
+    /// A node that did not run takes the answers that it missed for missing.
+    case judgeAfterOwnPause
+    case suspicionNeverEnds
+    /// Who is dead is alive again when an older message says so.
+    case olderAliveOverridesDead
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

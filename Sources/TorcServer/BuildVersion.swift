@@ -1,4 +1,7 @@
+package import TorcReplication
+
 /// The version of this build.
 package enum BuildVersion {
-    package static let current = "0.1.0"
+    package static let current = "\(number)"
+    package static let number = BuildNumber(major: 0, minor: 1, patch: 0)
 }

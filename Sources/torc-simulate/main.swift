@@ -9,7 +9,8 @@ struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "torc-simulate",
         abstract:
-            "Runs simulated clusters from seeds and checks what they promise. Exits with 1 when a promise is broken.")
+            "Runs simulated clusters from seeds and checks what they promise. Exits with 1 when a promise is broken.",
+        subcommands: [SimulateMembership.self])
 
     @Option(help: "One seed.") var seed: UInt64?
     @Option(help: "A range of seeds, A..B, both included.") var seeds: String?

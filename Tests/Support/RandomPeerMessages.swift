@@ -5,7 +5,7 @@ package import TorcReplication
 
 extension SeededGenerator {
     /// The kinds of `PeerMessage`, counted for `peerMessage(kind:)`.
-    package static let peerMessageKinds = 11
+    package static let peerMessageKinds = 12
 
     package mutating func peerMessage() -> PeerMessage {
         peerMessage(kind: Int.random(in: 0..<Self.peerMessageKinds, using: &self))
@@ -59,6 +59,7 @@ extension SeededGenerator {
             return .properties(operation, (0..<Int.random(in: 0...4, using: &self)).map { _ in propertiesEntry() })
         case 9: return .propertiesStored(operation)
         case 10: return .propertiesDigest(ContentHash(rawValue: number()))
+        case 11: return .membership(membershipMessage(sequence: operation.rawValue))
         default: preconditionFailure("no message kind \(kind)")
         }
     }
@@ -109,6 +110,35 @@ extension SeededGenerator {
             .siblingsTooLarge(bytes: natural(), limit: natural()), .clockTooFarBehind, .overloaded,
             .unreachable(needed: natural(), reachable: natural()), .unreadable, .shuttingDown,
         ])
+    }
+
+    private mutating func membershipMessage(sequence: UInt64) -> MembershipMessage {
+        let body: MembershipMessage.Body = pick([
+            .ping, .pingRequest(NodeID(rawValue: number())), .ack, .nack, .exchange(asks: true), .exchange(asks: false),
+        ])
+        let claims = (0..<Int.random(in: 0...5, using: &self)).map { _ in
+            MemberClaim(
+                node: NodeID(rawValue: number()), incarnation: MembershipIncarnation(rawValue: number()),
+                content: pick([
+                    .alive(memberFacts()), .suspect(by: NodeID(rawValue: number())),
+                    .dead(by: NodeID(rawValue: number())),
+                ]))
+        }
+        return MembershipMessage(
+            sequence: sequence, body: body, incarnation: MembershipIncarnation(rawValue: number()),
+            facts: memberFacts(), claims: claims)
+    }
+
+    private mutating func memberFacts() -> MemberFacts {
+        var facts = MemberFacts(
+            build: BuildNumber(
+                major: UInt16(truncatingIfNeeded: next()), minor: UInt16(truncatingIfNeeded: next()),
+                patch: UInt16(truncatingIfNeeded: next())), peerProtocol: UInt8(truncatingIfNeeded: next()))
+        facts.sequence = number()
+        facts.operationsPerSecond = UInt32(truncatingIfNeeded: number())
+        facts.diskUsedBytes = number()
+        facts.diskFreeBytes = number()
+        return facts
     }
 
     private mutating func failure() -> ReplicaFailure { pick(ReplicaFailure.allCases) }

@@ -239,7 +239,7 @@ package struct Coordinator: Sendable {
         _ needed: Int, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) throws(Refusal) {
         if case .peer = writer { throw .unreachable(needed: needed, reachable: 0) }
-        guard let target = view.reachable(of: replicas).first.map({ replicas[$0] }) else {
+        guard let target = view.next(of: view.reachable(of: replicas), in: replicas).map({ replicas[$0] }) else {
             throw .unreachable(needed: needed, reachable: 0)
         }
         let id = register(writer)
@@ -434,7 +434,7 @@ package struct Coordinator: Sendable {
             guard let id = pages.removeValue(forKey: page) else { return }
             listings[id]?.received(outcome, page: page)
             advanceListing(id, now, &effects)
-        case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest: break
+        case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest, .membership: break
         }
     }
 
@@ -512,6 +512,8 @@ package struct Coordinator: Sendable {
         }
         finish(operation.writer, operation.lost, &effects)
     }
+
+    package mutating func suspected(_ nodes: [NodeID]) { view.suspected = Set(nodes) }
 
     package mutating func ringChanged(_ ring: Ring) {
         lists = PreferenceLists(ring: ring)

@@ -235,7 +235,7 @@ struct GetOperation: Sendable {
         switch phase {
         case .reading(waitsForOwn: true): return ownDeferred(view, now, &effects)
         case .reading(waitsForOwn: false):
-            if let place = view.reachable(of: replicas).subtracting(asked).first {
+            if let place = view.next(of: view.reachable(of: replicas).subtracting(asked), in: replicas) {
                 effects.append(.observed(.speculativeRead))
                 ask(place, view, now, &effects)
             } else {
@@ -244,7 +244,7 @@ struct GetOperation: Sendable {
         case .writingBack(var back):
             nextAsk = now.advanced(by: view.patience)
             let others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
-            if let place = others.first {
+            if let place = view.next(of: others, in: replicas) {
                 back.sent.insert(place)
                 phase = .writingBack(back)
                 sendMerged(to: place, &effects)
@@ -363,7 +363,7 @@ struct GetOperation: Sendable {
                 phase = .repairing
                 return .absent(Participation(primaries: absent.count))
             }
-            let others = view.reachable(of: replicas).subtracting(asked)
+            var others = view.reachable(of: replicas).subtracting(asked)
             let mayCome = waiting.count + others.count
             if votes + mayCome < quorum.needed {
                 // R objects cannot be had any more. That R replicas hold nothing still can be.
@@ -374,7 +374,8 @@ struct GetOperation: Sendable {
             }
             if waitsForOwn { return nil }
             var expected = votes + waiting.count
-            for place in others where expected < quorum.needed {
+            while expected < quorum.needed, let place = view.next(of: others, in: replicas) {
+                others.remove(place)
                 ask(place, view, now, &effects)
                 expected += 1
             }
@@ -439,8 +440,9 @@ struct GetOperation: Sendable {
             phase = .repairing
             return .found(back.object, back.participation)
         }
-        let others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
-        for place in others where back.holders.count + back.pending.count < back.needed {
+        var others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
+        while back.holders.count + back.pending.count < back.needed, let place = view.next(of: others, in: replicas) {
+            others.remove(place)
             back.sent.insert(place)
             sendMerged(to: place, &effects)
         }

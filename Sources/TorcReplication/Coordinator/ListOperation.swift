@@ -169,7 +169,7 @@ struct ListOperation: Sendable {
         if case .keys = subject, let own = slot.replicas.firstIndex(of: view.node), candidates.contains(own) {
             return own
         }
-        return candidates.first
+        return view.next(of: candidates, in: slot.replicas)
     }
 
     private func slot(of page: OperationID) -> Int? {

@@ -10,6 +10,9 @@ struct NodeView: Sendable {
     let limits: LaneLimits
     /// The peers to which a link stands. Asked for membership only, never walked.
     var linked: Set<NodeID> = []
+    /// Members that do not answer others, or did not answer this node: asked after the rest, and only when there
+    /// are not enough without them. Asked for membership only, never walked.
+    var suspected: Set<NodeID> = []
     /// How long an answer may take before one more replica is asked.
     var patience: Duration
 
@@ -20,6 +23,12 @@ struct NodeView: Sendable {
         var set = ReplicaSet()
         for place in replicas.indices where reaches(replicas[place]) { set.insert(place) }
         return set
+    }
+
+    /// The place that is asked before the others in a set: the first that is not suspected, or else the first.
+    func next(of places: ReplicaSet, in replicas: [NodeID]) -> Int? {
+        if suspected.isEmpty { return places.first }
+        return places.first { !suspected.contains(replicas[$0]) } ?? places.first
     }
 }
 

@@ -1,4 +1,5 @@
-// The control machine of a node. In this slice it keeps the properties of buckets and types.
+// The control machine of a node. It keeps the properties of buckets and types, and holds the membership
+// (`Membership`), to which it hands what is for it.
 //
 //   set ─► stored durably here ─► lanes told, every member sent it ─► durable at a majority: answered
 //
@@ -43,6 +44,7 @@ package struct Control: Sendable {
 
     private let node: NodeID
     private var ring: Ring
+    package var membership: Membership
     /// Durable here.
     package private(set) var table: PropertiesTable
     /// The table as it will be when what is being stored is stored: what changes build on.
@@ -57,8 +59,11 @@ package struct Control: Sendable {
     private var nextDigest: MonotonicTime?
 
     /// `table`: what `meta` holds.
-    package init(node: NodeID, incarnation: Incarnation, ring: Ring, table: PropertiesTable) {
+    package init(
+        node: NodeID, incarnation: Incarnation, ring: Ring, table: PropertiesTable, membership: MembershipStart
+    ) {
         self.node = node
+        self.membership = Membership(node: node, members: ring.members, start: membership)
         numbers = OperationNumbers(lane: 0, incarnation: incarnation)
         self.ring = ring
         self.table = table
@@ -67,7 +72,7 @@ package struct Control: Sendable {
     }
 
     package var nextDeadline: MonotonicTime? {
-        let deadlines = changes.values.map(\.deadline) + [nextDigest].compactMap { $0 }
+        let deadlines = changes.values.map(\.deadline) + [nextDigest, membership.nextDeadline].compactMap { $0 }
         return deadlines.min()
     }
 
@@ -88,8 +93,10 @@ package struct Control: Sendable {
         case .peerDown(let node): linked.removeAll { $0 == node }
         case .ringChanged(let ring): self.ring = ring
         case .propertiesStored(let number): stored(number, &effects)
+        case .membershipStored, .facts: break
         case .tick: tick(now, &effects)
         }
+        tellMembership(of: event, now, &effects)
     }
 
     private mutating func set(
@@ -140,7 +147,7 @@ package struct Control: Sendable {
         case .propertiesStored(let operation): confirmed(operation, by: peer, &effects)
         case .propertiesDigest(let theirs):
             if theirs != digest { sendAll(to: peer, &effects) }
-        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult: break
+        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .membership: break
         }
     }
 

@@ -1,5 +1,5 @@
-// The control machine of a node: there is one, on the control loop. In this slice it keeps the bucket
-// properties: stores them, spreads them, answers for them.
+// The control machine of a node: there is one, on the control loop. It keeps the bucket properties (stores them,
+// spreads them, answers for them) and the membership.
 
 package import TorcModel
 
@@ -53,6 +53,10 @@ package enum ControlEvent: Hashable, Sendable {
     case ringChanged(Ring)
     /// What `storeProperties` asked for is synced.
     case propertiesStored(UInt64)
+    /// What `storeMembershipIncarnation` asked for is synced.
+    case membershipStored(MembershipIncarnation)
+    /// What this node shall tell of itself to the others, now and then.
+    case facts(MemberFacts)
     case tick
 }
 
@@ -63,4 +67,9 @@ package enum ControlEffect: Hashable, Sendable {
     case propertiesChanged([PropertiesEntry])
     case send(PeerMessage, to: NodeID)
     case answer(RequestID, PropertiesAnswer)
+    /// Durably, in `meta`; `.membershipStored` follows when it is synced.
+    case storeMembershipIncarnation(MembershipIncarnation)
+    /// To every lane: all members that are suspect or dead now, ascending.
+    case routing(suspected: [NodeID])
+    case observed(MembershipObservation)
 }

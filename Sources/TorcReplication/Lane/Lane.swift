@@ -71,6 +71,7 @@ package struct Lane: Sendable {
             vnodes.ringChanged(ring)
             pageServer.ringChanged(ring)
         case .propertiesChanged(let entries): coordinator.propertiesChanged(entries)
+        case .suspected(let nodes): coordinator.suspected(nodes)
         case .tick: coordinator.tick(now, &fromCoordinator)
         case .drain: coordinator.drain()
         }
@@ -89,7 +90,7 @@ package struct Lane: Sendable {
         case .wrote, .readResult, .forward, .forwarded, .pageResult:
             coordinator.received(message, from: node, now, &fromCoordinator)
         // The control loop's.
-        case .properties, .propertiesStored, .propertiesDigest: break
+        case .properties, .propertiesStored, .propertiesDigest, .membership: break
         }
     }
 

@@ -131,6 +131,8 @@ package enum LaneEvent: Hashable, Sendable {
     case synced(through: BatchNumber)
     case ringChanged(Ring)
     case propertiesChanged([PropertiesEntry])
+    /// All members that are suspect or dead now, ascending.
+    case suspected([NodeID])
     /// Time has passed `Lane.nextDeadline`.
     case tick
     /// Take no new requests; finish what is open.

@@ -158,6 +158,8 @@ package enum PeerMessage: Hashable, Sendable {
     case propertiesStored(OperationID)
     /// A digest of all properties: a receiver with another one answers with what it holds.
     case propertiesDigest(ContentHash)
+    /// Who is there.
+    case membership(MembershipMessage)
 }
 
 /// One scope's properties, as nodes exchange and store them.
@@ -183,7 +185,7 @@ extension PeerMessage {
         case .read(let read, _): lane(of: read.key, ringSize, laneCount)
         case .forward(let forward): lane(of: forward.request.key, ringSize, laneCount)
         case .page(let page): LaneConfiguration.lane(of: page.partition, laneCount: laneCount)
-        case .properties, .propertiesStored, .propertiesDigest: nil
+        case .properties, .propertiesStored, .propertiesDigest, .membership: nil
         }
     }
 

@@ -40,6 +40,8 @@ package struct ServerConfiguration: Sendable {
     package var limits: LaneLimits
     package var connectionLimit: Int
     package var memoryBudgetBytes: Int
+    /// Between two rounds of probes.
+    package var membershipPeriod: Duration
     package var requestTimeout: Duration
     package var stopTimeout: Duration
     package var logLevel: Logger.Level
@@ -160,6 +162,7 @@ extension ServerConfiguration {
         durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced
         connectionLimit = values.integer(.connections) ?? 10_000
         memoryBudgetBytes = values.integer(.memoryBudget) ?? 256 << 20
+        membershipPeriod = .milliseconds(values.integer(.membershipPeriod) ?? 500)
         requestTimeout = .milliseconds(values.integer(.requestTimeout) ?? 10_000)
         stopTimeout = .milliseconds(values.integer(.stopTimeout) ?? 5_000)
         logLevel = Logger.Level(rawValue: values.text(.logLevel) ?? "info") ?? .info

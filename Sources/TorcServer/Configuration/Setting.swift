@@ -106,6 +106,10 @@ extension Setting {
     package static let memoryBudget = Setting(
         key: "memory.budget-bytes", kind: .wholeNumber((16 << 20)...(1 << 42), unit: "bytes"), standard: "268435456",
         help: "Memory for RocksDB's block cache and write buffers together.")
+    package static let membershipPeriod = Setting(
+        key: "membership.period-ms", kind: .wholeNumber(50...60_000, unit: "milliseconds"), standard: "500",
+        help: "Between two rounds of probes. A member that hangs is routed around within about two of these; the same "
+            + "on every node.")
     package static let requestTimeout = Setting(
         key: "request.timeout-ms", kind: .wholeNumber(1...3_600_000, unit: "milliseconds"), standard: "10000",
         help: "The deadline of a request that names none.")
@@ -122,7 +126,8 @@ extension Setting {
     package static let all: [Setting] = [
         nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
-        objectBytes, siblings, siblingBytes, openRequests, connections, memoryBudget, requestTimeout, stopTimeout,
+        objectBytes, siblings, siblingBytes, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,
+        stopTimeout,
         logLevel, logJSON,
     ]
 

@@ -1,4 +1,4 @@
-// The shell of the control machine: bucket properties in this slice. It runs on the first lane's loop, which
+// The shell of the control machine: bucket properties and membership. It runs on the first lane's loop, which
 // is idle enough for it, and hands what must reach the disk to a reader thread.
 
 import Logging
@@ -17,18 +17,20 @@ final class ControlDriver: @unchecked Sendable {
     private let store: NodeStore
     private let threads: NIOThreadPool
     private let logger: Logger
+    private let names: [NodeID: String]
     private var effects: [ControlEffect] = []
     private var receivers: [RequestID: @Sendable (PropertiesAnswer) -> Void] = [:]
     private var timer: Scheduled<Void>?
     /// What is on disk, or on its way there.
     private var durable: PropertiesTable
     private var unstored: [UInt64] = []
+    private var unstoredIncarnation: MembershipIncarnation?
     private var isStoring = false
     private var isStopped = false
 
     init(
         eventLoop: any EventLoop, loops: NodeLoops, control: Control, store: NodeStore,
-        threads: NIOThreadPool, logger: Logger
+        threads: NIOThreadPool, names: [NodeID: String], logger: Logger
     ) {
         self.eventLoop = eventLoop
         self.loops = loops
@@ -36,6 +38,7 @@ final class ControlDriver: @unchecked Sendable {
         durable = control.table
         self.store = store
         self.threads = threads
+        self.names = names
         self.logger = logger
     }
 
@@ -67,6 +70,9 @@ final class ControlDriver: @unchecked Sendable {
     func properties(of scope: PropertiesScope) -> BucketProperties { control.table[scope] }
 
     /// On the control loop.
+    var members: [MemberStatus] { control.membership.statuses }
+
+    /// On the control loop.
     func stop() {
         isStopped = true
         timer?.cancel()
@@ -91,7 +97,14 @@ final class ControlDriver: @unchecked Sendable {
         case .storeProperties(let number, let entries):
             for entry in entries { durable.merge(entry) }
             unstored.append(number)
-            storeProperties()
+            storeMeta()
+        case .storeMembershipIncarnation(let incarnation):
+            unstoredIncarnation = max(incarnation, unstoredIncarnation ?? .unheard)
+            storeMeta()
+        case .routing(let suspected):
+            for lane in loops.lanes { lane.send(.suspected(suspected)) }
+        case .observed(let observation):
+            observe(observation)
         case .propertiesChanged(let entries):
             for lane in loops.lanes { lane.send(.propertiesChanged(entries)) }
             for entry in entries {
@@ -104,25 +117,49 @@ final class ControlDriver: @unchecked Sendable {
         }
     }
 
-    /// One at a time, so that an older table never lands on a newer one; what comes meanwhile shares the next.
-    private func storeProperties() {
-        guard !isStoring, !unstored.isEmpty else { return }
+    /// One at a time, so that an older value never lands on a newer one; what comes meanwhile shares the next.
+    private func storeMeta() {
+        guard !isStoring, !unstored.isEmpty || unstoredIncarnation != nil else { return }
         isStoring = true
         let numbers = unstored
+        let incarnation = unstoredIncarnation
         unstored.removeAll()
-        let bytes = StoredProperties.encode(durable)
-        threads.submit { state in
+        unstoredIncarnation = nil
+        var values: [(key: String, value: ByteBuffer?)] = []
+        if !numbers.isEmpty { values.append((StoredProperties.key, StoredProperties.encode(durable))) }
+        if let incarnation { values.append((StoredMembership.key, StoredMembership.encode(incarnation))) }
+        threads.submit { [values] state in
             guard case .active = state else { return }
             do {
-                try self.store.putMeta([(StoredProperties.key, bytes)])
+                try self.store.putMeta(values)
             } catch {
-                NodeFailure.stop(self.logger, "bucket properties cannot be stored", error)
+                NodeFailure.stop(self.logger, "the node's state cannot be stored", error)
             }
             self.eventLoop.execute {
                 self.isStoring = false
                 for number in numbers { self.handle(.propertiesStored(number)) }
-                self.storeProperties()
+                if let incarnation { self.handle(.membershipStored(incarnation)) }
+                self.storeMeta()
             }
+        }
+    }
+
+    private func observe(_ observation: MembershipObservation) {
+        func name(_ node: NodeID) -> Logger.MetadataValue { "\(names[node] ?? "\(node)")" }
+        switch observation {
+        case .suspected(let node, let accuser):
+            logger.notice(
+                "a member does not answer; it is routed around", metadata: ["node": name(node), "by": name(accuser)])
+        case .died(let node, let accuser):
+            logger.warning("a member is taken for dead", metadata: ["node": name(node), "by": name(accuser)])
+        case .returned(let node):
+            logger.notice("a member answers again", metadata: ["node": name(node)])
+        case .refuted(let incarnation):
+            logger.notice(
+                "others did not hear this node; it has told them otherwise", metadata: ["membership": "\(incarnation)"])
+        case .paused(let time):
+            logger.warning(
+                "this node did not run for a while", metadata: ["milliseconds": "\(Int(time / .milliseconds(1)))"])
         }
     }
 

@@ -21,6 +21,8 @@ package final class Node: @unchecked Sendable {
     private static let probeTime = Duration.seconds(2)
     /// An HTTP body that is somewhat too large is refused by name, as over protocol buffers.
     private static let bodySlackBytes = 1 << 20
+    /// Between two readings of this node's load and disk.
+    private static let factsInterval = Duration.seconds(5)
     /// What a stop waits for connections to close once everything is answered.
     private static let closingTime = Duration.seconds(1)
 
@@ -46,11 +48,13 @@ package final class Node: @unchecked Sendable {
     private let statistics: NodeStatistics
     private let started = NodeClock.monotonic()
     private var stopping: Task<Void, Never>?
+    /// Tells the others about this node's load and disk.
+    private var reporting: Task<Void, Never>?
 
     private init(
         configuration: ServerConfiguration, logger: Logger, group: MultiThreadedEventLoopGroup, readers: NIOThreadPool,
-        opened: NodeStore.Opened, properties: PropertiesTable, identity: PeerIdentity, peers: PeerConfiguration,
-        ring: Ring
+        opened: NodeStore.Opened, properties: PropertiesTable, membership: MembershipIncarnation,
+        identity: PeerIdentity, peers: PeerConfiguration, ring: Ring
     ) {
         self.configuration = configuration
         self.logger = logger
@@ -91,11 +95,17 @@ package final class Node: @unchecked Sendable {
                     index: index, eventLoop: eventLoop, loops: loops, lane: lane, store: opened.lanes[index],
                     nodeStore: opened.store, groupCommit: groupCommit, links: link, readers: readers, logger: logger))
         }
+        let names = Dictionary(
+            configuration.members.map { ($0.node, $0.name) }, uniquingKeysWith: { first, _ in first })
         let control = ControlDriver(
             eventLoop: eventLoops[0], loops: loops,
             control: Control(
-                node: configuration.node, incarnation: identity.incarnation, ring: ring, table: properties),
-            store: opened.store, threads: readers, logger: logger)
+                node: configuration.node, incarnation: identity.incarnation, ring: ring, table: properties,
+                membership: MembershipStart(
+                    timing: MembershipTiming(period: configuration.membershipPeriod), stored: membership,
+                    facts: NodeStatistics.staticFacts,
+                    seed: Self.entropy().0)),
+            store: opened.store, threads: readers, names: names, logger: logger)
         loops.install(lanes: lanes, control: control)
         self.loops = loops
         self.links = links
@@ -106,8 +116,6 @@ package final class Node: @unchecked Sendable {
         }
         peerListener = PeerListener(links: links, group: group, limits: peers.limits)
 
-        let names = Dictionary(
-            configuration.members.map { ($0.node, $0.name) }, uniquingKeysWith: { first, _ in first })
         let gateways = lanes.map { lane in
             ClientGateway(
                 index: lane.index, loops: loops, ring: ring, nodeName: configuration.nodeName, memberNames: names,
@@ -124,7 +132,8 @@ package final class Node: @unchecked Sendable {
             group: group,
             handler: HTTPRequestHandler(
                 gateways: gateways, statistics: statistics, clusterKey: configuration.clusterKey,
-                bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes),
+                bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
+                clusterStatus: { await ClusterStatus.collect(configuration, ring, loops) }),
             connectionLimit: configuration.connectionLimit, logger: logger)
     }
 
@@ -182,7 +191,7 @@ package final class Node: @unchecked Sendable {
             peers.identity = identity
             let node = Node(
                 configuration: configuration, logger: logger, group: group, readers: readers, opened: made.opened,
-                properties: made.properties, identity: identity, peers: peers, ring: ring)
+                properties: made.properties, membership: made.membership, identity: identity, peers: peers, ring: ring)
             // From here on the node closes its store itself.
             opened = nil
             try await node.serve()
@@ -200,6 +209,7 @@ package final class Node: @unchecked Sendable {
         var opened: NodeStore.Opened
         var incarnation: Incarnation
         var properties: PropertiesTable
+        var membership: MembershipIncarnation
     }
 
     /// The first thing that writes. Blocks, for seconds after a crash.
@@ -219,7 +229,10 @@ package final class Node: @unchecked Sendable {
             let incarnation = Incarnation(rawValue: generator.next())
             try opened.store.beginIncarnation(incarnation)
             let properties = try opened.store.metaValue(StoredProperties.key).map(StoredProperties.decode)
-            return Made(opened: opened, incarnation: incarnation, properties: properties ?? PropertiesTable())
+            let membership = try opened.store.metaValue(StoredMembership.key).map(StoredMembership.decode)
+            return Made(
+                opened: opened, incarnation: incarnation, properties: properties ?? PropertiesTable(),
+                membership: membership ?? .unheard)
         } catch {
             try? opened.store.abandon()
             throw error
@@ -234,6 +247,12 @@ package final class Node: @unchecked Sendable {
             }
             for (link, inbox) in zip(links, inboxes) { link.start(receiver: inbox) }
             loops.control.send(.tick)
+            reporting = Task { [statistics, loops] in
+                while !Task.isCancelled {
+                    if let facts = await statistics.facts() { loops.control.send(.facts(facts)) }
+                    try? await Task.sleep(for: Self.factsInterval)
+                }
+            }
             for lane in loops.lanes {
                 lane.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
                     lane.storeLeavesIfDue()
@@ -310,6 +329,7 @@ package final class Node: @unchecked Sendable {
 
     /// Ends everything that may still touch the store.
     private func stopServing() async {
+        reporting?.cancel()
         await protocolBuffers.stopAccepting()
         await protocolBuffers.closeAll()
         try? await peerListener.stop().get()

@@ -1,9 +1,12 @@
 // Collects what the lanes of a node have counted.
 
+import Foundation
 import NIOCore
 import Synchronization
 import TorcModel
+import TorcReplication
 import TorcStorage
+import TorcWire
 
 final class NodeStatistics: Sendable {
     private let configuration: ServerConfiguration
@@ -12,6 +15,8 @@ final class NodeStatistics: Sendable {
     private let store: Mutex<NodeStore?>
     private let listener: ProtocolBuffersListener
     private let started: MonotonicTime
+    /// Of the last reading of this node's load.
+    private let lastReading = Mutex<(time: MonotonicTime, operations: UInt64)?>(nil)
 
     init(
         configuration: ServerConfiguration, loops: NodeLoops, store: NodeStore, listener: ProtocolBuffersListener,
@@ -26,6 +31,30 @@ final class NodeStatistics: Sendable {
 
     /// The store is closed next: it is looked at no more.
     func forgetStore() { store.withLock { $0 = nil } }
+
+    /// What a node tells of itself that does not change while it runs.
+    static let staticFacts = MemberFacts(
+        build: BuildVersion.number, peerProtocol: PeerMessageCodec.supportedVersions.upperBound)
+
+    /// What the others shall know of this node: its load since the last call, its disk now. Nil: there is no store.
+    func facts() async -> MemberFacts? {
+        let statistics = await collect()
+        guard store.withLock({ $0 != nil }) else { return nil }
+        var facts = Self.staticFacts
+        facts.diskUsedBytes = statistics.store.tableBytes
+        let fileSystem = try? FileManager.default.attributesOfFileSystem(forPath: configuration.dataFolder)
+        facts.diskFreeBytes = (fileSystem?[.systemFreeSize] as? NSNumber)?.uint64Value ?? 0
+        let operations = statistics.metrics.operations.reduce(0) { $0 + $1.latency.count }
+        let now = NodeClock.monotonic()
+        lastReading.withLock { last in
+            if let last, now > last.time {
+                let seconds = Double(now.microseconds(since: last.time)) / 1_000_000
+                facts.operationsPerSecond = UInt32(clamping: Int(Double(operations - last.operations) / seconds))
+            }
+            last = (now, operations)
+        }
+        return facts
+    }
 
     func collect() async -> Statistics {
         var total = LaneMetrics()

@@ -38,6 +38,9 @@ package struct Violation: Error, Hashable, Sendable, CustomStringConvertible {
         case wrongListing
         /// A change of properties that was acknowledged is not to be seen.
         case lostProperties
+        /// What nodes hold of one another is wrong: an accusation without a ground, a death that nobody notices,
+        /// a return that nobody believes, an incarnation that could be told twice.
+        case wrongMembership
         /// The simulation did not come to rest.
         case restless
     }

@@ -63,6 +63,8 @@ struct SimulatedNode {
     /// The next start comes back with this one.
     var rollback: SimulatedStore.Image?
     var isStartScheduled = false
+    /// It is not started again until somebody says so.
+    var staysDown = false
     /// When it last came back with less than it had synced.
     var forgot: VirtualTime?
 

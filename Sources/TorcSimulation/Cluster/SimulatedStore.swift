@@ -46,6 +46,7 @@ package struct SimulatedStore {
         fileprivate var durable: [ObjectKey: ByteBuffer]
         fileprivate var leaves: [LeafAddress: UInt64]
         fileprivate var properties: PropertiesTable
+        fileprivate var membershipIncarnation: MembershipIncarnation
         fileprivate var sequence: UInt64
     }
 
@@ -78,6 +79,7 @@ package struct SimulatedStore {
     private var storedLeaves: [StoredLeaves] = [StoredLeaves(sequence: 0, leaves: [:])]
     private var damage: [ObjectKey: Damage] = [:]
     package private(set) var properties = PropertiesTable()
+    package private(set) var membershipIncarnation = MembershipIncarnation.unheard
 
     package init() {}
 
@@ -174,6 +176,10 @@ package struct SimulatedStore {
         for entry in entries { properties.merge(entry) }
     }
 
+    package mutating func store(_ incarnation: MembershipIncarnation) {
+        membershipIncarnation = max(membershipIncarnation, incarnation)
+    }
+
     package mutating func damage(_ key: ObjectKey, _ kind: Damage) { damage[key] = kind }
 
     /// Log that neither recovery nor the leaves need any more.
@@ -192,7 +198,7 @@ package struct SimulatedStore {
     package func image(at time: VirtualTime) -> Image {
         Image(
             taken: time, durable: durable, leaves: recoveredLeaves(through: syncedThrough), properties: properties,
-            sequence: syncedThrough)
+            membershipIncarnation: membershipIncarnation, sequence: syncedThrough)
     }
 
     package mutating func rollBack(to image: Image) {
@@ -201,6 +207,7 @@ package struct SimulatedStore {
         damage = [:]
         currentLeaves = image.leaves
         properties = image.properties
+        membershipIncarnation = image.membershipIncarnation
         storedLeaves = [StoredLeaves(sequence: image.sequence, leaves: image.leaves)]
         emptyLog(after: image.sequence)
     }

@@ -52,6 +52,30 @@ extension Simulation {
         case .properties(let operation, let entries): "\(operation) properties (\(entries.count))"
         case .propertiesStored(let operation): "\(operation) properties stored"
         case .propertiesDigest(let hash): "properties digest \(hash)"
+        case .membership(let message): describe(message)
+        }
+    }
+
+    private func describe(_ message: MembershipMessage) -> String {
+        let body =
+            switch message.body {
+            case .ping: "ping"
+            case .pingRequest(let target): "ping \(name(target)) for me"
+            case .ack: "ack"
+            case .nack: "nack"
+            case .exchange(let asks): asks ? "exchange?" : "exchange"
+            }
+        let claims = message.claims.map { " \(name($0.node))@\($0.incarnation) \($0.state)" }.joined(separator: ",")
+        return "\(body) @\(message.incarnation)\(claims)"
+    }
+
+    func describe(_ observation: MembershipObservation) -> String {
+        switch observation {
+        case .suspected(let node, let accuser): "\(name(node)) suspected by \(name(accuser))"
+        case .died(let node, let accuser): "\(name(node)) dead by \(name(accuser))"
+        case .returned(let node): "\(name(node)) returned"
+        case .refuted(let incarnation): "refutes as \(incarnation)"
+        case .paused(let time): "its own pause of \(time)"
         }
     }
 

@@ -65,6 +65,8 @@ package final class Simulation {
     var finalValues: [Int: [Int]] = [:]
     /// By bucket, what the last listing named.
     var finalListings: [Int: [Int]] = [:]
+    /// From here on every accusation is a mistake, but of those that stand here, until that time.
+    var excused: [Int: VirtualTime]?
     /// Buckets whose change to `lww` was acknowledged.
     var bucketsTurned: Set<Int> = []
 
@@ -223,6 +225,10 @@ package final class Simulation {
             guard isRunning(id) else { return }
             nodes[id.node].store.store(entries)
             enqueueControl(.propertiesStored(number), node: id.node)
+        case .membershipStored(let id, let incarnation):
+            guard isRunning(id) else { return }
+            nodes[id.node].store.store(incarnation)
+            enqueueControl(.membershipStored(incarnation), node: id.node)
         case .exit(let id): exit(id)
         case .start(let node):
             nodes[node].isStartScheduled = false

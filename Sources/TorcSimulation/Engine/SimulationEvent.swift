@@ -27,6 +27,7 @@ enum SimulationEvent {
     case beginSync(ProcessID)
     case endSync(ProcessID, SimulatedStore.SyncPoint)
     case propertiesStored(ProcessID, UInt64, [PropertiesEntry])
+    case membershipStored(ProcessID, MembershipIncarnation)
     case exit(ProcessID)
     case start(node: Int)
 

@@ -137,6 +137,9 @@ package struct SimulationPlan: Sendable {
     package var faults = Faults()
     package var clocks = Clocks()
     package var limits = LaneLimits()
+    package var membershipPeriod = Span.milliseconds(500)
+    /// What is tried of the membership when all else has been judged.
+    package var epilogue: MembershipEpilogue?
     /// Largest number of events that one turn of a lane takes.
     package var turnSize = 64
     package var turnDelay = Span.microseconds(20)
@@ -150,6 +153,7 @@ package struct SimulationPlan: Sendable {
         drawNetwork(&random)
         drawDisk(&random)
         drawFaults(&random)
+        drawMembership(&random)
     }
 }
 

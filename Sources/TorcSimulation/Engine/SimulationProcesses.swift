@@ -36,10 +36,12 @@ extension Simulation {
             lanes.append(SimulatedLane(machine: machine))
         }
         let control = Control(
-            node: nodes[node].id, incarnation: incarnation, ring: ring, table: properties)
+            node: nodes[node].id, incarnation: incarnation, ring: ring, table: properties,
+            membership: membershipStart(node))
         nodes[node].process = SimulatedProcess(
             id: id, incarnation: incarnation, lanes: lanes, control: SimulatedControl(machine: control))
         note(nodes[node].name, "starts as incarnation \(incarnation)")
+        enqueueControl(.tick, node: node)
         network.started(node, actions: &networkActions)
         performNetworkActions()
     }
@@ -85,7 +87,7 @@ extension Simulation {
     }
 
     func scheduleStart(_ node: Int, after delay: Span) {
-        guard !nodes[node].isStartScheduled else { return }
+        guard !nodes[node].isStartScheduled, !nodes[node].staysDown else { return }
         nodes[node].isStartScheduled = true
         schedule(.start(node: node), after: delay)
     }

@@ -146,6 +146,7 @@ extension Simulation {
             noteVersions(ofBody: write.body, key: write.key, sentBy: to == node ? nil : node)
         }
         notePage(message, from: node, to: to)
+        if case .membership(let told) = message { checkTold(told, by: node) }
         if to == node {
             route(message, from: target, to: node)
             return
@@ -211,9 +212,14 @@ extension Simulation {
 
     // MARK: The control loop
 
-    func enqueueControl(_ event: ControlEvent, node: Int) {
+    /// `goesFirst`: a timer may be served before the messages that came earlier.
+    func enqueueControl(_ event: ControlEvent, node: Int, goesFirst: Bool = false) {
         guard nodes[node].process != nil else { return }
-        nodes[node].process!.control.inbox.append(event)
+        if goesFirst {
+            nodes[node].process!.control.inbox.prepend(event)
+        } else {
+            nodes[node].process!.control.inbox.append(event)
+        }
         guard !nodes[node].process!.control.isTurnScheduled else { return }
         nodes[node].process!.control.isTurnScheduled = true
         schedule(.controlTurn(nodes[node].process!.id), after: nodes[node].random.span(.zero...plan.turnDelay))
@@ -226,12 +232,14 @@ extension Simulation {
             return
         }
         nodes[id.node].process!.control.isTurnScheduled = false
+        let views = nodes[id.node].process!.control.machine.membership.members
         let time = nodes[id.node].clock.now(at: now)
         while let event = nodes[id.node].process!.control.inbox.popFirst() {
             var effects: [ControlEffect] = []
             nodes[id.node].process!.control.machine.handle(event, now: time, effects: &effects)
             for effect in effects { perform(effect, id) }
         }
+        checkViews(views, id)
         guard let deadline = nodes[id.node].process!.control.machine.nextDeadline else { return }
         let tick = max(nodes[id.node].clock.time(of: deadline), now + .microseconds(1))
         if let scheduled = nodes[id.node].process!.control.scheduledTick, scheduled <= tick { return }
@@ -242,7 +250,7 @@ extension Simulation {
     func controlTick(_ id: ProcessID) {
         guard isRunning(id), nodes[id.node].process!.control.scheduledTick == now else { return }
         nodes[id.node].process!.control.scheduledTick = nil
-        enqueueControl(.tick, node: id.node)
+        enqueueControl(.tick, node: id.node, goesFirst: nodes[id.node].random.chance(500))
     }
 
     private func perform(_ effect: ControlEffect, _ id: ProcessID) {
@@ -256,6 +264,13 @@ extension Simulation {
             send(message, from: id.node, to: target)
         case .answer(let request, let answer):
             propertiesAnswered(request, answer, id)
+        case .storeMembershipIncarnation(let incarnation):
+            schedule(.membershipStored(id, incarnation), after: diskDelay(plan.disk.syncDelay, id.node))
+        case .routing(let suspected):
+            for lane in 0..<nodes[id.node].laneCount { enqueue(.suspected(suspected), node: id.node, lane: lane) }
+        case .observed(let observation):
+            note(nodes[id.node].name, "observed \(describe(observation))")
+            checkAccusation(observation, by: id.node)
         }
     }
 

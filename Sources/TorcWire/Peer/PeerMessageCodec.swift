@@ -36,6 +36,7 @@ package enum PeerMessageCodec {
         case properties = 9
         case propertiesStored = 10
         case propertiesDigest = 11
+        case membership = 12
     }
 
     package static func encode(_ message: PeerMessage, into buffer: inout ByteBuffer) {
@@ -70,6 +71,7 @@ package enum PeerMessageCodec {
             writeHead(.propertiesStored, operation, into: &buffer)
         case .propertiesDigest(let hash):
             buffer.writeMultipleIntegers(Kind.propertiesDigest.rawValue, hash.rawValue)
+        case .membership(let message): encode(message, into: &buffer)
         }
     }
 
@@ -100,6 +102,7 @@ package enum PeerMessageCodec {
         case .properties: return .properties(operation, try PropertiesCoding.decode(from: &buffer))
         case .propertiesStored: return .propertiesStored(operation)
         case .propertiesDigest: return .propertiesDigest(ContentHash(rawValue: number))
+        case .membership: return .membership(try decodeMembership(number, from: &buffer))
         }
     }
 
@@ -118,6 +121,7 @@ package enum PeerMessageCodec {
         case .pageResult(_, .page(let items, let resume)):
             items.reduce(fixedBytes + (resume?.readableBytes ?? 0)) { $0 + $1.readableBytes + 10 }
         case .properties(_, let entries): entries.reduce(fixedBytes) { $0 + sizeBound(of: $1.scope) + 64 }
+        case .membership(let message): message.sizeBound
         case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest: fixedBytes
         }
     }
