@@ -15,12 +15,13 @@ struct Torc: AsyncParsableCommand {
               torc get carts alice                      read it: its value, or all its siblings
               torc delete carts alice
               torc ping --node 127.0.0.1:8087,127.0.0.1:8097
+              torc cluster status                       the members, as one node sees them
               torc bench load --put                     measure a running cluster
               torc version
             """,
         subcommands: [
             ServeCommand.self, GetCommand.self, PutCommand.self, DeleteCommand.self, PingCommand.self,
-            BenchCommand.self, VersionCommand.self,
+            ClusterCommand.self, BenchCommand.self, VersionCommand.self,
         ])
 }
 

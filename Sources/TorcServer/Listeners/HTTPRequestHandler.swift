@@ -12,6 +12,7 @@ import TorcWire
 final class HTTPRequestHandler: Sendable {
     private let gateways: [ClientGateway]
     private let statistics: NodeStatistics
+    private let clusterStatus: @Sendable () async -> ClusterStatus
     private let translator: RiakHTTPTranslator
     /// A longer body is refused.
     private let bodyLimit: Int
@@ -19,9 +20,13 @@ final class HTTPRequestHandler: Sendable {
     private static let discardedBytes = 8 << 20
     private static let closingTime = TimeAmount.seconds(1)
 
-    init(gateways: [ClientGateway], statistics: NodeStatistics, clusterKey: ClusterKey, bodyLimit: Int) {
+    init(
+        gateways: [ClientGateway], statistics: NodeStatistics, clusterKey: ClusterKey, bodyLimit: Int,
+        clusterStatus: @escaping @Sendable () async -> ClusterStatus
+    ) {
         self.gateways = gateways
         self.statistics = statistics
+        self.clusterStatus = clusterStatus
         translator = RiakHTTPTranslator(clusterKey: clusterKey)
         self.bodyLimit = bodyLimit
     }
@@ -29,6 +34,9 @@ final class HTTPRequestHandler: Sendable {
     func respond(to request: Request, channel: any Channel) async throws -> Response {
         guard let gateway = gateways.first(where: { $0.eventLoop === channel.eventLoop }) else {
             preconditionFailure("an HTTP connection on a loop without a lane")
+        }
+        if request.method == .get, request.uri.path == "/admin/cluster/status" {
+            return Self.json(await clusterStatus().json())
         }
         var body = ByteBuffer()
         if request.method == .put || request.method == .post {
@@ -58,10 +66,7 @@ final class HTTPRequestHandler: Sendable {
     private func respond(to asked: RiakHTTPRequest, by gateway: ClientGateway) async throws -> Response {
         switch asked {
         case .ping: Response(RiakHTTPTranslator.pong)
-        case .stats:
-            Response(
-                status: .ok, headers: [.contentType: "application/json"],
-                body: ResponseBody(byteBuffer: ByteBuffer(string: await statistics.collect().json())))
+        case .stats: Self.json(await statistics.collect().json())
         case .answered(let response): Response(response)
         case .object(let object): Response(await perform(object, by: gateway))
         case .list(let listing): try await list(listing, by: gateway)
@@ -76,6 +81,12 @@ final class HTTPRequestHandler: Sendable {
                 translator.preferenceList(
                     gateway.preferenceList(of: key, await properties(of: .bucket(key.bucket), by: gateway))))
         }
+    }
+
+    private static func json(_ text: String) -> Response {
+        Response(
+            status: .ok, headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
     }
 
     // MARK: Objects and properties

@@ -1,0 +1,7 @@
+import ArgumentParser
+
+/// `torc cluster`: what concerns all nodes together.
+struct ClusterCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cluster", abstract: "Look at the cluster.", subcommands: [StatusCommand.self])
+}

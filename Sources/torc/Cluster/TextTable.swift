@@ -1,0 +1,54 @@
+// Columns that stand under their heads.
+
+/// A table for a person.
+struct TextTable {
+    enum Column {
+        case left(String)
+        case right(String)
+
+        var head: String {
+            switch self {
+            case .left(let head), .right(let head): head
+            }
+        }
+    }
+
+    private let columns: [Column]
+    private var rows: [[String]]
+
+    init(_ columns: [Column]) {
+        self.columns = columns
+        rows = [columns.map(\.head)]
+    }
+
+    mutating func add(_ cells: [String]) {
+        precondition(cells.count == columns.count, "\(cells.count) cells in \(columns.count) columns")
+        rows.append(cells)
+    }
+
+    var text: String {
+        let widths = columns.indices.map { column in rows.map { $0[column].count }.max()! }
+        return rows.map { row in
+            var line = ""
+            for (column, cell) in row.enumerated() {
+                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                switch columns[column] {
+                case .left: line += column == columns.count - 1 ? cell : cell + padding + "  "
+                case .right: line += padding + cell + "  "
+                }
+            }
+            return line
+        }.joined(separator: "\n")
+    }
+
+    /// Four digits at most, in the unit that this takes.
+    static func bytes(_ count: UInt64) -> String {
+        var value = count
+        var units = ["B", "KiB", "MiB", "GiB", "TiB"][...]
+        while value >= 10_000, units.count > 1 {
+            value = (value + 512) / 1_024
+            units.removeFirst()
+        }
+        return "\(value) \(units.first!)"
+    }
+}
