@@ -45,7 +45,8 @@ package struct ClusterKey: Sendable {
     package let hashSeed: HashSeed
     /// Authenticates the peer handshake.
     package let peerKey: SymmetricKey
-    private let contextKey: SymmetricKey
+    /// Keyed and copied for each context: keying it costs as much as the rest.
+    private let contextSeal: HMAC<SHA256>
 
     /// Nil when the secret is shorter than 16 bytes.
     package init?(secret: [UInt8]) {
@@ -54,7 +55,7 @@ package struct ClusterKey: Sendable {
         func derive(_ purpose: String) -> SymmetricKey {
             HKDF<SHA256>.deriveKey(inputKeyMaterial: root, info: Array("torc \(purpose)".utf8), outputByteCount: 32)
         }
-        contextKey = derive("context")
+        contextSeal = HMAC<SHA256>(key: derive("context"))
         peerKey = derive("peer")
         hashSeed = HashSeed(
             rawValue: derive("hash").withUnsafeBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) })
@@ -94,9 +95,12 @@ package struct ClusterKey: Sendable {
     }
 
     private func authenticator(of body: ByteBuffer, for key: ObjectKey) -> [UInt8] {
-        var hmac = HMAC<SHA256>(key: contextKey)
-        body.withUnsafeReadableBytes { hmac.update(data: $0) }
-        key.storageKey.withUnsafeReadableBytes { hmac.update(data: $0) }
+        var signed = ByteBuffer()
+        signed.reserveCapacity(body.readableBytes + key.storageKey.readableBytes)
+        signed.writeImmutableBuffer(body)
+        signed.writeImmutableBuffer(key.storageKey)
+        var hmac = contextSeal
+        signed.withUnsafeReadableBytes { hmac.update(data: $0) }
         return Array(hmac.finalize().prefix(Self.sealBytes))
     }
 }

@@ -6,7 +6,7 @@ package enum CoordinatorEffect: Hashable, Sendable {
     /// Of this node's own replica, in this lane; the answer comes back by operation.
     case localRead(ReplicaRead)
     case localWrite(ReplicaWrite)
-    case mint(MintRequest)
+    indirect case mint(MintRequest)
     /// To this node itself, too: the shell brings such a message to the lane that it is for (`PeerMessage.lane`).
     case send(PeerMessage, to: NodeID)
     case answer(RequestID, ClientAnswer)

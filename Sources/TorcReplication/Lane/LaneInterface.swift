@@ -108,7 +108,7 @@ package enum ListPiece: Hashable, Sendable {
 
 package enum LaneEvent: Hashable, Sendable {
     /// The deadline is absolute, by this node's monotonic clock.
-    case client(RequestID, ClientRequest, deadline: MonotonicTime)
+    indirect case client(RequestID, ClientRequest, deadline: MonotonicTime)
     case list(RequestID, ListRequest, deadline: MonotonicTime)
     /// The client has taken the last piece of its listing.
     case listContinue(RequestID)

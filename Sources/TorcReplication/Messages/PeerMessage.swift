@@ -148,7 +148,8 @@ package enum PeerMessage: Hashable, Sendable {
     case wrote(OperationID, WriteOutcome)
     case read(ReplicaRead, remaining: Duration)
     case readResult(OperationID, ReadOutcome)
-    case forward(ForwardedWrite)
+    /// Out of line: it is large, rare, and every message would be as large.
+    indirect case forward(ForwardedWrite)
     case forwarded(OperationID, WriteAnswer)
     case page(PageRequest)
     case pageResult(OperationID, PageOutcome)

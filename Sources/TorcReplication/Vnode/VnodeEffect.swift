@@ -7,7 +7,7 @@ package import TorcModel
 package enum VnodeRequest: Hashable, Sendable {
     case read(ReplicaRead)
     case write(ReplicaWrite)
-    case mint(MintRequest)
+    indirect case mint(MintRequest)
 
     package var key: ObjectKey {
         switch self {
