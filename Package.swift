@@ -134,7 +134,7 @@ let package = Package(
             ],
             path: "Tests/Fuzz/Checks", swiftSettings: swiftSettings),
         .testTarget(
-            name: "TorcModelTests", dependencies: ["TorcModel", "TestSupport", nioCore],
+            name: "TorcModelTests", dependencies: ["TorcModel", "TestSupport", nioCore, crypto],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcReplicationTests", dependencies: ["TorcReplication", "TestSupport", nioCore],

@@ -28,6 +28,8 @@ rocksdb::BlockBasedTableOptions table_options(const torc_options &o, const std::
     table.cache_index_and_filter_blocks_with_high_priority = true;
     table.pin_l0_filter_and_index_blocks_in_cache = true;
     table.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
+    // What was just flushed was just written, and is read before its next write: it stays in memory.
+    table.prepopulate_block_cache = rocksdb::BlockBasedTableOptions::PrepopulateBlockCache::kFlushOnly;
     table.format_version = 5;
     return table;
 }

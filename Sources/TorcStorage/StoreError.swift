@@ -87,8 +87,7 @@ extension StoreError: CustomStringConvertible {
             return """
                 the log of \(path) is damaged at \(file), byte \(offset): change \(damageAt) cannot be read, though \
                 everything up to \(lastMark) had been synced, so acknowledged writes may be missing. Nothing was \
-                changed. `torc inspect repair` can take what is left; or start with an empty folder as a new node \
-                and let the others fill it
+                changed. Keep the folder aside, start with an empty one, and let the others fill it
                 """
         case .diskFull(let operation, let detail): return "the disk is full (\(operation)): \(detail)"
         case .inputOutput(let operation, let detail): return "input/output error (\(operation)): \(detail)"

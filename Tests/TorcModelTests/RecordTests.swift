@@ -1,3 +1,4 @@
+import Crypto
 import NIOCore
 import Testing
 import TorcModel
@@ -146,6 +147,16 @@ import TorcModel
             #expect(throws: ContextRefusal.forged) {
                 try Self.cluster.open(ByteBuffer(bytes: token + [0]), for: Self.key)
             }
+        }
+    }
+
+    @Test func theSealIsThatOfTheLibrary() {
+        var generator = SeededGenerator(seed: 5)
+        for length in 0..<200 {
+            let key = SymmetricKey(data: (0..<length % 65).map { _ in UInt8(truncatingIfNeeded: generator.next()) })
+            let message = (0..<length).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+            let ours = message.withUnsafeBytes { KeyedSHA256(key: key).authenticationCode(for: $0) }
+            #expect(Array(ours) == Array(HMAC<SHA256>.authenticationCode(for: message, using: key)))
         }
     }
 

@@ -200,7 +200,7 @@ private func inspect(_ path: String) throws -> LogInspection {
                 return
             }
             #expect(file == copy.log && damageAt <= lastMark)
-            #expect(error.description.contains("torc inspect repair"))
+            #expect(error.description.contains("start with an empty one"))
         }
         #expect(shell("diff -rq -x LOCK \(copy.path) \(copy.path)-before") == 0)
 

@@ -43,8 +43,8 @@ package struct Lane: Sendable {
     /// Requests that are not answered.
     package var openCount: Int { coordinator.openCount + coordinator.listingCount }
 
-    package mutating func handle(_ event: LaneEvent, now: Now, effects: inout [LaneEffect]) {
-        switch event {
+    package mutating func handle(_ event: consuming LaneEvent, now: Now, effects: inout [LaneEffect]) {
+        switch consume event {
         case .client(let request, let body, let deadline):
             coordinator.client(request, body, deadline: deadline, now, &fromCoordinator)
         case .list(let request, let list, let deadline):
@@ -79,7 +79,7 @@ package struct Lane: Sendable {
     }
 
     private mutating func receive(
-        _ message: PeerMessage, from node: NodeID, _ now: Now, _ effects: inout [LaneEffect]
+        _ message: consuming PeerMessage, from node: NodeID, _ now: Now, _ effects: inout [LaneEffect]
     ) {
         switch message {
         case .write(let write):

@@ -9,6 +9,7 @@
 // in this tick shares one batch. While RocksDB asks writers to wait, the batch is tried again and the inbox
 // waits: that is the backpressure, and the lane's own bounds answer `overloaded` when it lasts.
 
+import DequeModule
 import Logging
 import NIOCore
 import NIOPosix
@@ -49,8 +50,8 @@ final class LaneDriver: @unchecked Sendable {
     private let readers: NIOThreadPool
     private let logger: Logger
 
-    private var inbox: [LaneEvent] = []
-    private var arrived: [LaneEvent] = []
+    private var inbox: Deque<LaneEvent> = []
+    private var arrived: Deque<LaneEvent> = []
     private var effects: [LaneEffect] = []
     private var now = NodeClock.now()
     private var turnIsScheduled = false
@@ -90,7 +91,7 @@ final class LaneDriver: @unchecked Sendable {
     // MARK: In
 
     /// On the lane's loop.
-    func enqueue(_ event: LaneEvent) {
+    func enqueue(_ event: consuming LaneEvent) {
         inbox.append(event)
         scheduleTurn()
     }
@@ -190,11 +191,10 @@ final class LaneDriver: @unchecked Sendable {
             rounds += 1
             swap(&inbox, &arrived)
             metrics.events += UInt64(arrived.count)
-            for event in arrived {
+            while let event = arrived.popFirst() {
                 lane.handle(event, now: now, effects: &effects)
                 carryOut()
             }
-            arrived.removeAll(keepingCapacity: true)
         }
         lane.handle(.turnEnded, now: now, effects: &effects)
         carryOut()

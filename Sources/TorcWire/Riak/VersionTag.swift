@@ -24,20 +24,35 @@ package enum Base62 {
     private static let digits = Array("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)
     /// 62^22 > 2^128.
     private static let length = 22
+    /// Ten digits fit into 64 bits: dividing 128 bits twice, and not 22 times, is what makes this quick.
+    private static let chunkDigits = 10
+    private static let chunk: UInt64 = 839_299_365_868_340_224
 
     /// Always 22 characters.
     package static func text(_ high: UInt64, _ low: UInt64) -> String {
-        var high = high
-        var low = low
+        let (upper, last) = divideByChunk(high, low)
+        let (first, middle) = divideByChunk(upper.high, upper.low)
         return String(unsafeUninitializedCapacity: length) { text in
-            for index in stride(from: length - 1, through: 0, by: -1) {
-                let upper = high.quotientAndRemainder(dividingBy: 62)
-                let lower = UInt64(62).dividingFullWidth((upper.remainder, low))
-                high = upper.quotient
-                low = lower.quotient
-                text[index] = digits[Int(lower.remainder)]
-            }
+            write(first.low, to: text, 0..<length - 2 * chunkDigits)
+            write(middle, to: text, length - 2 * chunkDigits..<length - chunkDigits)
+            write(last, to: text, length - chunkDigits..<length)
             return length
+        }
+    }
+
+    private static func divideByChunk(
+        _ high: UInt64, _ low: UInt64
+    ) -> (quotient: (high: UInt64, low: UInt64), remainder: UInt64) {
+        let upper = high.quotientAndRemainder(dividingBy: chunk)
+        let lower = chunk.dividingFullWidth((upper.remainder, low))
+        return ((upper.quotient, lower.quotient), lower.remainder)
+    }
+
+    private static func write(_ number: UInt64, to text: UnsafeMutableBufferPointer<UInt8>, _ places: Range<Int>) {
+        var rest = number
+        for index in places.reversed() {
+            text[index] = digits[Int(rest % 62)]
+            rest /= 62
         }
     }
 }
