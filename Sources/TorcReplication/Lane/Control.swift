@@ -44,7 +44,7 @@ package struct Control: Sendable {
 
     private let node: NodeID
     private var ring: Ring
-    package var membership: Membership
+    package internal(set) var membership: Membership
     /// Durable here.
     package private(set) var table: PropertiesTable
     /// The table as it will be when what is being stored is stored: what changes build on.
