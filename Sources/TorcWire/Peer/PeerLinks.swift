@@ -179,10 +179,11 @@ package final class PeerLinks: @unchecked Sendable {
 
     // MARK: Accepting
 
-    /// A link for a connection that was accepted on this loop; nil when there are too many strangers.
+    /// A link for a connection that was accepted on this loop; nil when there are too many strangers, and before
+    /// the start: it would stand for the peer, and the receiver would never be told. The peer dials again.
     func accept() -> PeerLink? {
         eventLoop.assertInEventLoop()
-        guard stopped == nil else { return nil }
+        guard receiver != nil else { return nil }
         guard strangers.count < configuration.limits.handshakes else {
             note(.warning, "too many unauthenticated peer connections: one was closed")
             return nil

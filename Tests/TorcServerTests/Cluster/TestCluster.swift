@@ -3,7 +3,7 @@
 import Foundation
 import Logging
 import NIOCore
-import NIOPosix
+import TestSupport
 import TorcClient
 import TorcModel
 import TorcReplication
@@ -29,7 +29,7 @@ final class TestCluster: @unchecked Sendable {
     static func with<R>(nodes count: Int = 3, _ body: (TestCluster) async throws -> R) async throws -> R {
         let names = (1...count).map { "n\($0)" }
         let folder = NSTemporaryDirectory() + "torc-cluster-\(UUID().uuidString)"
-        let cluster = TestCluster(folder: folder, names: names, peerPorts: try await freePorts(count))
+        let cluster = TestCluster(folder: folder, names: names, peerPorts: try reservedPorts(count))
         do {
             for index in names.indices { try await cluster.start(index) }
             try await cluster.waitForLinks()
@@ -40,19 +40,6 @@ final class TestCluster: @unchecked Sendable {
             await cluster.tearDown()
             throw error
         }
-    }
-
-    /// Ports that nobody listens on now. Peer ports must be known before the first node starts.
-    private static func freePorts(_ count: Int) async throws -> [Int] {
-        var channels: [any Channel] = []
-        for _ in 0..<count {
-            channels.append(
-                try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                    .bind(host: "127.0.0.1", port: 0).get())
-        }
-        let ports = channels.map { $0.localAddress!.port! }
-        for channel in channels { try await channel.close() }
-        return ports
     }
 
     func configuration(_ index: Int) async throws -> ServerConfiguration {

@@ -7,9 +7,9 @@ import TorcReplication
 import TorcWire
 
 /// Real sockets on loopback, one loop a node.
-@Suite(.timeLimit(.minutes(1))) struct PeerLinksTests {
-    private func members(_ count: Int) async throws -> [PeerMember] {
-        try await TestPeer.free(count).enumerated().map { member(UInt64($0 + 1), port: $1) }
+@Suite(.timeLimit(.minutes(5))) struct PeerLinksTests {
+    private func members(_ count: Int) throws -> [PeerMember] {
+        try reservedPorts(count).enumerated().map { member(UInt64($0 + 1), port: $1) }
     }
 
     private func large(_ number: UInt64, bytes: Int = 1 << 20) -> PeerMessage {
@@ -19,7 +19,7 @@ import TorcWire
     private func small(_ number: UInt64) -> PeerMessage { .wrote(OperationID(rawValue: number), .stored) }
 
     @Test func messagesOfAllKindsGoBothWays() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
@@ -42,7 +42,7 @@ import TorcWire
     }
 
     @Test func aPeerThatDiesAndComesBackIsLinkedAgain() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
@@ -60,8 +60,8 @@ import TorcWire
 
     /// A configuration that has node 2's port wrong: the link that node 2 dialled carries both ways.
     @Test func aNodeThatCannotBeDialledIsReachedOverItsOwnLink() async throws {
-        let members = try await members(2)
-        let wrong = [members[0], member(2, port: try await TestPeer.free(1)[0])]
+        let members = try members(2)
+        let wrong = [members[0], member(2, port: try reservedPorts(1)[0])]
         let one = try await TestPeer(1, incarnation: 11, members: wrong)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
@@ -71,8 +71,26 @@ import TorcWire
         try await two.stop()
     }
 
+    /// A listener stands a moment before there is anybody to tell of its links. A link of that moment would be
+    /// up for the peer alone, and its messages lost without a word.
+    @Test func nobodyIsLinkedBeforeTheStart() async throws {
+        let members = try members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members, isStarted: false)
+        let two = try await TestPeer(2, incarnation: 22, members: members)
+        // Two dials again and again.
+        try await Task.sleep(for: .milliseconds(200))
+        #expect(two.record.events.isEmpty)
+        one.start()
+        try await one.record.awaits(.up(2))
+        try await two.record.awaits(.up(1))
+        try await two.send([small(1)], to: 1)
+        try await one.record.awaits(.message(small(1), from: 2))
+        try await one.stop()
+        try await two.stop()
+    }
+
     @Test func controlOvertakesBulk() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
@@ -90,7 +108,7 @@ import TorcWire
     // MARK: Node ids
 
     @Test func aSecondLiveProcessOfANodeIsRefused() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
@@ -106,7 +124,7 @@ import TorcWire
     }
 
     @Test func aProcessThatDoesNotAnswerGivesWayToTheNext() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         var limits = quickLimits
         limits.duplicateTimeout = .milliseconds(200)
         let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
@@ -132,7 +150,7 @@ import TorcWire
     }
 
     @Test func aProbeFindsWhereItsNodeIsAlive() async throws {
-        let members = try await members(3)
+        let members = try members(3)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
@@ -161,7 +179,7 @@ import TorcWire
     // MARK: Refusals
 
     @Test func anotherSecretAndAnotherClusterAreTold() async throws {
-        let members = try await members(3)
+        let members = try members(3)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let otherKey = ClusterKey(secret: Array("quite another secret".utf8))!
         let two = try await TestPeer(2, incarnation: 22, members: members, key: otherKey)
@@ -175,7 +193,7 @@ import TorcWire
     // MARK: Bounds
 
     @Test func aPeerThatDoesNotReadIsCutOff() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         var limits = quickLimits
         limits.queuedBytes = 4 << 20
         let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
@@ -188,7 +206,7 @@ import TorcWire
     }
 
     @Test func aSilentPeerIsCutOff() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         var limits = quickLimits
         limits.pingInterval = .milliseconds(20)
         let one = try await TestPeer(1, incarnation: 11, members: members, limits: limits)
@@ -212,7 +230,7 @@ import TorcWire
     }
 
     @Test func strangersAreCutOffAndHarmNobody() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         var limits = quickLimits
         limits.handshakes = 4
         limits.handshakeTimeout = .milliseconds(300)
@@ -238,7 +256,7 @@ import TorcWire
 
     /// After the handshake a peer that sends what is no frame is cut off, whatever it was in the middle of.
     @Test func garbageAfterTheHandshakeEndsTheLink() async throws {
-        let members = try await members(2)
+        let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let mute = try await MutePeer.dial(2, incarnation: 22, members: members, at: one.port)
         try await one.record.awaits(.up(2))
