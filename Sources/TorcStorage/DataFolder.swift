@@ -61,7 +61,7 @@ package final class DataFolder: Sendable {
     /// Lets another process have the folder. A store that is closed does it.
     package func release() {
         let file = lock.exchange(-1, ordering: .acquiringAndReleasing)
-        if file >= 0 { close(file) }
+        if file >= 0 { Self.unlock(file) }
     }
 
     var databasePath: String { path + "/db" }
@@ -109,7 +109,7 @@ package final class DataFolder: Sendable {
                 return DataFolder(path: path, identity: identity, isNew: true, lock: lock)
             }
         } catch {
-            close(lock)
+            unlock(lock)
             throw error
         }
     }
@@ -154,6 +154,13 @@ package final class DataFolder: Sendable {
         let text = Array("\(getpid())\n".utf8)
         if ftruncate(file, 0) == 0 { _ = pwrite(file, text, text.count, 0) }
         return file
+    }
+
+    /// The lock belongs to the open file, which a child process shares from its fork to its exec: closing it here
+    /// alone would leave the folder locked for as long as that takes.
+    private static func unlock(_ file: Int32) {
+        flock(file, LOCK_UN)
+        close(file)
     }
 
     private static func normalized(_ path: String) -> String {

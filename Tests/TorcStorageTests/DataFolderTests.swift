@@ -80,6 +80,31 @@ import TorcStorage
         try open(path).release()
     }
 
+    /// Between fork and exec a child has the lock's file open, whatever O_CLOEXEC says; so has a duplicate.
+    @Test func aFolderThatIsLetGoIsFreeWhateverAChildHasOpen() throws {
+        let folder = TemporaryFolder()
+        let path = try made(folder)
+        let held = try open(path)
+        let child = try #require(duplicate(ofFile: path + "/LOCK"))
+        defer { close(child) }
+        #expect(error { _ = try open(path) } == .heldByAnotherProcess(path: path, processID: getpid()))
+        held.release()
+        try open(path).release()
+    }
+
+    /// Another descriptor of a file that this process has open: of the very same opening.
+    private func duplicate(ofFile path: String) -> Int32? {
+        var wanted = stat()
+        guard stat(path, &wanted) == 0 else { return nil }
+        for file in 0..<Int32(sysconf(Int32(_SC_OPEN_MAX))) {
+            var found = stat()
+            if fstat(file, &found) == 0, found.st_dev == wanted.st_dev, found.st_ino == wanted.st_ino {
+                return dup(file)
+            }
+        }
+        return nil
+    }
+
     @Test func newerAndDamagedIdentitiesAreRefused() throws {
         let folder = TemporaryFolder()
         let path = try made(folder)
