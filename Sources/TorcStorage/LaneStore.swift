@@ -60,6 +60,7 @@ package final class LaneStore: @unchecked Sendable {
     private var nextStoreAt: UInt64
     private let bytesBetweenStores: UInt64
 
+    /// `partitions`: those whose leaves it stores.
     init(store: NodeStore, lane: Int, partitions: [PartitionID], numbers: [PartitionID: UInt64]) {
         self.store = store
         self.lane = lane

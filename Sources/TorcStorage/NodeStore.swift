@@ -144,7 +144,9 @@ package final class NodeStore: Sendable {
                         tables[lane][TreeID(partition: partition, copies: copies)] = values
                     }
                 }
-                lanes.append(LaneStore(store: store, lane: lane, partitions: own, numbers: numbers))
+                // Nobody writes what is not held, but its leaves, too, must be noted as good while the log goes on.
+                let beyond = lane == 0 ? report.partitionsBeyond : []
+                lanes.append(LaneStore(store: store, lane: lane, partitions: own + beyond, numbers: numbers))
             }
             let elapsed = (clock.now - start).components
             report.seconds = Double(elapsed.seconds) + Double(elapsed.attoseconds) / 1e18
