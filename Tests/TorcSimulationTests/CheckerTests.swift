@@ -308,6 +308,21 @@ import TorcSimulation
         #expect(checker.check(shown: sibling.dot, name: "v", key: 0, copies: [(1, nil)])?.promise == .notDurable)
     }
 
+    /// It was stamped, and lost within its own turn to a write that cannot have begun before it ended.
+    @Test(arguments: [false, true]) func anOlderRegisterValueThatBeatAnAcknowledgedWrite(isRepeated: Bool) {
+        var story = Story(.lww)
+        let older = story.write(from: 0, to: 10)
+        if isRepeated {
+            story.history.retry(older)
+            story.history.end(older, .indeterminate, at: VirtualTime(nanoseconds: 12_000_000))
+        }
+        let newer = story.write(from: 20, to: 30)
+        var object = VersionedObject(mode: .lww)
+        object.put(version(older, 1, 1), context: VersionVector(), mode: .lww)
+        let holders = DurabilityChecker().holders(of: newer, dots: [], copies: [(0, object)], in: story.history)
+        #expect(holders == (isRepeated ? 1 : 0), "a retry of the older one may have been stamped last")
+    }
+
     @Test func aLeafThatIsNotTheSumOfItsRecords() {
         let layout = LeafLayout(ringSize: RingSize(partitions: 8)!)
         let seed = HashSeed(rawValue: 42)
@@ -337,5 +352,8 @@ import TorcSimulation
         #expect(ListingChecker().checkFinal([0], live: [0]) == nil)
         #expect(ListingChecker().checkFinal([], live: [0])?.promise == .wrongListing)
         #expect(ListingChecker().checkFinal([0, 0], live: [0])?.promise == .wrongListing)
+        #expect(ListingChecker().checkFailure(others: 1, limit: 1) == nil)
+        #expect(ListingChecker().checkFailure(others: 0, limit: 1)?.promise == .wrongListing)
+        #expect(ListingChecker().checkFailure(others: 1, limit: 16)?.promise == .wrongListing)
     }
 }

@@ -34,9 +34,12 @@ package struct DurabilityChecker {
             }
         }
         if dots.contains(where: { object.clock.contains($0) }) { return true }
-        // An `lww` attempt that lost within its own turn was never seen; then what won cannot be older.
+        // An `lww` attempt that lost within its own turn was never seen; then what won cannot be older, except
+        // that a retry of it may have been stamped after its first attempt was acknowledged and replaced.
         if history.promises[write.key].mode == .siblings || !dots.isEmpty && !write.isRepeated { return false }
-        return values.allSatisfy { history.writes[$0].acknowledged.map { $0 >= write.invoked } ?? true }
+        return values.allSatisfy {
+            history.writes[$0].isRepeated || history.writes[$0].acknowledged.map { $0 >= write.invoked } ?? true
+        }
     }
 
     package func check(_ write: WriteRecord, holders: UInt64, needed: Int, primaries: Int) -> Violation? {

@@ -16,6 +16,12 @@ package struct ListingChecker {
         return nil
     }
 
+    /// A listing that fails when nothing else does. A loop refuses one more than it holds at once; `others` had
+    /// it when this one failed.
+    package func checkFailure(others: Int, limit: Int) -> Violation? {
+        others >= limit ? nil : Violation(.wrongListing, "a listing fails, with \(others) others where \(limit) may be")
+    }
+
     /// When all replicas are equal. `live`: the keys of the bucket that show a value.
     package func checkFinal(_ keys: [Int], live: [Int]) -> Violation? {
         let listed = keys.sorted()

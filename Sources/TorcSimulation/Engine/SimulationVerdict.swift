@@ -115,12 +115,16 @@ extension Simulation {
         let isIntact = plan.keys.allSatisfy { key in nodes.allSatisfy { !$0.store.isDamaged(key.object) } }
         guard isIntact else { return }
         for bucket in plan.buckets.indices {
-            // One at a time: a lane may be made for no more.
             list(Workload.finalReader, bucket: bucket, clients.random.below(nodes.count), isFinal: true)
-            advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
         }
-        guard violation == nil else { return }
+        advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
         for bucket in plan.buckets.indices {
+            // It was refused for the others' sake: alone it must not be.
+            if finalListings[bucket] == nil, violation == nil {
+                list(Workload.finalReader, bucket: bucket, clients.random.below(nodes.count), isFinal: true)
+                advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
+            }
+            guard violation == nil else { return }
             guard let listed = finalListings[bucket] else {
                 return report(Violation(.wrongListing, "the listing of \(plan.buckets[bucket].id) does not end"))
             }

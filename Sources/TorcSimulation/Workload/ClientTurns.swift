@@ -364,9 +364,17 @@ extension Simulation {
         if case .items = piece {
         } else {
             nodes[process.node].process!.requests[key] = nil
+            let others = openListings(process, lane: lane)
             clients.open[id]?.isAnswered = true
+            clients.open[id]?.otherListings = others
         }
         schedule(.listPiece(id, piece), after: random.span(.zero ... .microseconds(200)))
+    }
+
+    private func openListings(_ process: ProcessID, lane: Int) -> Int {
+        nodes[process.node].process!.requests.count { request, id in
+            if request.lane == lane, case .list = clients.open[id]?.operation { true } else { false }
+        }
     }
 
     func clientListed(_ id: ClientRequestID, _ piece: ListPiece?) {
@@ -386,7 +394,7 @@ extension Simulation {
             if case .done = piece {
                 finalListings[bucket] = keys.compactMap { $0 }
             } else {
-                report(Violation(.wrongListing, "the listing of \(plan.buckets[bucket].id) fails"))
+                report(ListingChecker().checkFailure(others: open.otherListings, limit: plan.limits.listings))
             }
         }
         if id.client >= 0 { scheduleNextTurn(id.client) }

@@ -59,6 +59,8 @@ struct OpenRequest {
     var due: VirtualTime
     var isCancelled = false
     var listed: [ByteBuffer] = []
+    /// The other listings that its lane had when this one ended.
+    var otherListings = 0
     /// The node has answered; the answer is on its way.
     var isAnswered = false
 }
