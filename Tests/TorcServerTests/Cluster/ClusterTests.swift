@@ -12,7 +12,7 @@ import TorcServer
         object.versions.map { String(buffer: $0.value) }.sorted()
     }
 
-    @Test(.timeLimit(.minutes(2))) func anObjectFromBirthToDeletion() async throws {
+    @Test(.timeLimit(.minutes(10))) func anObjectFromBirthToDeletion() async throws {
         try await TestCluster.with { cluster in
             let clients = [cluster.client(0), cluster.client(1), cluster.client(2)]
             let key = TorcKey("fruit", "apple")
@@ -40,7 +40,7 @@ import TorcServer
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func listingsAndProperties() async throws {
+    @Test(.timeLimit(.minutes(10))) func listingsAndProperties() async throws {
         try await TestCluster.with { cluster in
             let client = cluster.client(0)
             let written = (0..<50).map { "key \($0)" }
@@ -79,7 +79,7 @@ import TorcServer
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func aDeadReplicaIsNotNeededAndComesBack() async throws {
+    @Test(.timeLimit(.minutes(10))) func aDeadReplicaIsNotNeededAndComesBack() async throws {
         try await TestCluster.with { cluster in
             let client = cluster.client()
             for name in 0..<20 { try await client.put(bytes("before"), to: TorcKey("b", "\(name)"), consistency: .all) }
@@ -104,7 +104,7 @@ import TorcServer
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func allNodesRestartedKeepEverything() async throws {
+    @Test(.timeLimit(.minutes(10))) func allNodesRestartedKeepEverything() async throws {
         try await TestCluster.with { cluster in
             let client = cluster.client()
             for name in 0..<20 { try await client.put(bytes("value \(name)"), to: TorcKey("b", "\(name)")) }
@@ -124,7 +124,7 @@ import TorcServer
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func aCopyOfALiveNodeDoesNotStart() async throws {
+    @Test(.timeLimit(.minutes(10))) func aCopyOfALiveNodeDoesNotStart() async throws {
         try await TestCluster.with { cluster in
             var copy = try await cluster.configuration(1)
             copy.dataFolder = cluster.folder + "/copy"
@@ -141,7 +141,7 @@ import TorcServer
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func theSameOverHTTP() async throws {
+    @Test(.timeLimit(.minutes(10))) func theSameOverHTTP() async throws {
         try await TestCluster.with { cluster in
             let ports = cluster.nodes.map { $0!.httpAddress.port }
             let path = "/buckets/fruit/keys/pear"

@@ -82,17 +82,16 @@ final class TestCluster: @unchecked Sendable {
     }
 
     private func insist(_ client: TorcClient, _ key: TorcKey) async throws {
-        var last: (any Error)?
-        for _ in 0..<100 {
+        let end = ContinuousClock.now + .seconds(60)
+        while true {
             do {
                 _ = try await client.put(ByteBuffer(string: "there"), to: key, consistency: .all)
                 return
             } catch {
-                last = error
+                if ContinuousClock.now > end { throw error }
                 try await Task.sleep(for: .milliseconds(50))
             }
         }
-        if let last { throw last }
     }
 
     private func tearDown() async {

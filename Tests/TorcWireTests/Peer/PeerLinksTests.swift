@@ -7,7 +7,7 @@ import TorcReplication
 import TorcWire
 
 /// Real sockets on loopback, one loop a node.
-@Suite(.timeLimit(.minutes(5))) struct PeerLinksTests {
+@Suite(.timeLimit(.minutes(10))) struct PeerLinksTests {
     private func members(_ count: Int) throws -> [PeerMember] {
         try reservedPorts(count).enumerated().map { member(UInt64($0 + 1), port: $1) }
     }
@@ -80,7 +80,7 @@ import TorcWire
         // Two dials again and again.
         try await Task.sleep(for: .milliseconds(200))
         #expect(two.record.events.isEmpty)
-        one.start()
+        try await one.start()
         try await one.record.awaits(.up(2))
         try await two.record.awaits(.up(1))
         try await two.send([small(1)], to: 1)

@@ -100,10 +100,14 @@ final class TestPeer: Sendable {
         listener = PeerListener(links: [links], group: loop, limits: limits)
         let own = port ?? members.first { $0.node.rawValue == node }?.port ?? 0
         self.port = try await listener.bind(host: "127.0.0.1", port: own).get().port!
-        if isStarted { start() }
+        if isStarted { try await start() }
     }
 
-    func start() { links.start(receiver: record) }
+    /// It takes connections when this is over.
+    func start() async throws {
+        links.start(receiver: record)
+        try await links.eventLoop.submit {}.get()
+    }
 
     func send(_ messages: [PeerMessage], to node: UInt64) async throws {
         try await links.eventLoop.submit {
