@@ -61,6 +61,21 @@ package enum Mutation: String, CaseIterable, Sendable {
     case suspicionNeverEnds
     /// Who is dead is alive again when an older message says so.
     case olderAliveOverridesDead
+    // Repair.
+    /// A pair that was found equal is not compared again.
+    case repairComparesOnce
+    /// Objects are fetched, never sent.
+    case repairPullsOnly
+    /// Objects are sent, never fetched.
+    case repairPushesOnly
+    /// A fetched object replaces what is here.
+    case repairOverwrites
+    /// Of a stretch of keys only the first page is compared.
+    case repairEndsAtFirstPage
+    /// A key that only one side holds is passed over.
+    case repairIgnoresAbsentKeys
+    /// The next page begins where this side's ended, although the peer's ended before.
+    case repairSkipsBetweenPages
 
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.

@@ -67,7 +67,8 @@ extension NodeStore {
     /// A piece of a partition's range, ascending by storage key; what `LaneEvent.scanned` needs.
     package func scan(_ request: ScanRequest) throws(StoreError) -> (entries: [ScannedEntry], finished: Bool) {
         precondition(request.entryLimit > 0, "a scan of \(request.entryLimit) entries")
-        let iterator = try RangeIterator(database, family(request.partition), from: request.after, fillCache: true)
+        let iterator = try RangeIterator(
+            database, family(request.partition), from: request.after, before: request.before, fillCache: true)
         if let after = request.after, iterator.isValid, iterator.withKey({ after.readableBytesView.elementsEqual($0) })
         {
             iterator.next()
@@ -132,17 +133,19 @@ extension NodeStore {
 struct RangeIterator: ~Copyable {
     private let handle: OpaquePointer
 
-    init(_ database: Database, _ family: Family, from start: ByteBuffer?, fillCache: Bool) throws(StoreError) {
+    /// `before`: where it ends; nil: the family's end.
+    init(
+        _ database: Database, _ family: Family, from start: ByteBuffer?, before end: ByteBuffer? = nil, fillCache: Bool
+    ) throws(StoreError) {
         var iterator: OpaquePointer?
-        let error =
-            if let start {
-                start.withUnsafeReadableBytes {
-                    torc_iterator_create(
-                        database.handle, family.handle, $0.baseAddress, $0.count, nil, 0, nil, fillCache, &iterator)
-                }
-            } else {
-                torc_iterator_create(database.handle, family.handle, nil, 0, nil, 0, nil, fillCache, &iterator)
+        // Without bytes there is no bound.
+        let error = (start ?? ByteBuffer()).withUnsafeReadableBytes { lower in
+            (end ?? ByteBuffer()).withUnsafeReadableBytes { upper in
+                torc_iterator_create(
+                    database.handle, family.handle, start == nil ? nil : lower.baseAddress, lower.count,
+                    end == nil ? nil : upper.baseAddress, upper.count, nil, fillCache, &iterator)
             }
+        }
         try Database.check(error, "scan")
         handle = iterator!
         torc_iterator_seek_to_first(handle)

@@ -27,20 +27,28 @@ package struct LaneCluster {
     package private(set) var answers: [ClientAnswer] = []
     package private(set) var pieces: [ListPiece] = []
     package private(set) var observations: [LaneObservation] = []
+    package private(set) var reports: [RepairReport] = []
     /// Messages that crossed the network, by kind.
     package private(set) var sent: [String: Int] = [:]
     private var downNodes: Set<Int> = []
     private var queue: [Delivery] = []
     private var requests: UInt64 = 0
 
-    package init(members: Int = 3, partitions: Int = 8, properties: PropertiesTable = PropertiesTable()) {
+    /// `repair` nil: off.
+    package init(
+        members: Int = 3, partitions: Int = 8, properties: PropertiesTable = PropertiesTable(),
+        repair: RepairLimits? = nil
+    ) {
+        var limits = LaneLimits()
+        limits.repair.isOn = false
+        if let repair { limits.repair = repair }
         let size = RingSize(partitions: partitions)!
         let ring = Ring(
             epoch: 1, size: size, owners: (0..<partitions).map { NodeID(rawValue: UInt64($0 % members + 1)) })
         nodes = (1...members).map { number in
             let configuration = LaneConfiguration(
                 node: NodeID(rawValue: UInt64(number)), lane: 0, laneCount: 1,
-                incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42))
+                incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42), limits: limits)
             return Node(
                 lane: Lane(
                     configuration: configuration, ring: ring, properties: properties,
@@ -73,6 +81,12 @@ package struct LaneCluster {
             handle(.listContinue(RequestID(rawValue: requests)), at: number)
             settle()
         }
+    }
+
+    package mutating func repair(_ number: Int, _ partition: PartitionID? = nil) {
+        requests += 1
+        handle(.repair(RequestID(rawValue: requests), partition), at: number)
+        settle()
     }
 
     // MARK: Faults and time
@@ -150,6 +164,7 @@ package struct LaneCluster {
             queue.append(Delivery(from: node, to: target, message: message))
         case .answer(_, let answer): answers.append(answer)
         case .listed(_, let piece): pieces.append(piece)
+        case .repaired(_, let report): reports.append(report)
         case .observed(let observation): observations.append(observation)
         }
     }
@@ -159,6 +174,7 @@ package struct LaneCluster {
         let keys = node.store.keys
             .filter { size.partition(of: $0.position) == scan.partition }
             .filter { key in scan.after.map { $0.lexicographicallyPrecedes(key.storageKey) } ?? true }
+            .filter { key in scan.before.map { key.storageKey.lexicographicallyPrecedes($0) } ?? true }
             .sorted()
         let entries = keys.prefix(scan.entryLimit).map {
             ScannedEntry(storageKey: $0.storageKey, record: node.store[$0]!)

@@ -5,7 +5,7 @@ package import TorcReplication
 
 extension SeededGenerator {
     /// The kinds of `PeerMessage`, counted for `peerMessage(kind:)`.
-    package static let peerMessageKinds = 12
+    package static let peerMessageKinds = 14
 
     package mutating func peerMessage() -> PeerMessage {
         peerMessage(kind: Int.random(in: 0..<Self.peerMessageKinds, using: &self))
@@ -60,6 +60,12 @@ extension SeededGenerator {
         case 9: return .propertiesStored(operation)
         case 10: return .propertiesDigest(ContentHash(rawValue: number()))
         case 11: return .membership(membershipMessage(sequence: operation.rawValue))
+        case 12:
+            return .compare(
+                TreeQuestion(
+                    operation: operation, ring: RingFingerprint(rawValue: number()), tree: treeID(),
+                    subject: treeSubject()))
+        case 13: return .compared(operation, treeAnswer())
         default: preconditionFailure("no message kind \(kind)")
         }
     }
@@ -139,6 +145,38 @@ extension SeededGenerator {
         facts.diskUsedBytes = number()
         facts.diskFreeBytes = number()
         return facts
+    }
+
+    private mutating func treeID() -> TreeID {
+        TreeID(
+            partition: PartitionID(rawValue: UInt16(truncatingIfNeeded: next())),
+            copies: UInt8(truncatingIfNeeded: next()))
+    }
+
+    private mutating func treeSubject() -> TreeQuestion.Subject {
+        switch Int.random(in: 0..<3, using: &self) {
+        case 0: .root(ContentHash(rawValue: number()))
+        case 1: .leaves(branches: leafNumbers())
+        default: .keys(leaves: leafNumbers(), after: maybe { $0.bytes() }, through: maybe { $0.bytes() })
+        }
+    }
+
+    private mutating func treeAnswer() -> TreeAnswer {
+        switch Int.random(in: 0..<5, using: &self) {
+        case 0: .equal
+        case 1: .branches((0..<Int.random(in: 0...20, using: &self)).map { _ in next() })
+        case 2: .leaves((0..<Int.random(in: 0...20, using: &self)).map { _ in next() })
+        case 3:
+            .keys(
+                (0..<Int.random(in: 0...5, using: &self)).map { _ in
+                    ListedKey(key: objectKey(), hash: ContentHash(rawValue: number()))
+                }, resume: maybe { $0.bytes() })
+        default: .refused(pick(TreeRefusal.allCases))
+        }
+    }
+
+    private mutating func leafNumbers() -> [UInt16] {
+        (0..<Int.random(in: 0...20, using: &self)).map { _ in UInt16(truncatingIfNeeded: next()) }
     }
 
     private mutating func failure() -> ReplicaFailure { pick(ReplicaFailure.allCases) }

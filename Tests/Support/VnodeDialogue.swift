@@ -254,6 +254,8 @@ package struct VnodeDialogue {
             return "c\(operation.rawValue & 0xffff): \(line(reply))"
         case .reply(let reply, .peer(_, let operation)):
             return "p\(operation.rawValue & 0xffff): \(line(reply))"
+        case .reply(let reply, .repair(let operation)):
+            return "r\(operation.rawValue & 0xffff): \(line(reply))"
         case .observed(.actorRetired(let key, let actor)):
             return "retired \(notation.name(of: actor)) of \(names[key]!)"
         case .observed(.unreadableRecord(let key)): return "unreadable \(names[key]!)"

@@ -22,8 +22,8 @@ struct OperationNumbers: Sendable {
 
     init(lane: Int, incarnation: Incarnation) {
         self.lane = lane
-        // 47 random bits of the 48 that an id has room for: the numbers do not come round.
-        last = Mutation.restartOperationNumbers.isActive ? 0 : incarnation.rawValue >> 17
+        // 46 random bits of the 48 that an id has room for: the numbers never reach the bit that marks repair's.
+        last = Mutation.restartOperationNumbers.isActive ? 0 : incarnation.rawValue >> 18
     }
 
     mutating func next() -> OperationID {
@@ -434,7 +434,8 @@ package struct Coordinator: Sendable {
             guard let id = pages.removeValue(forKey: page) else { return }
             listings[id]?.received(outcome, page: page)
             advanceListing(id, now, &effects)
-        case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest, .membership: break
+        case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest, .membership, .compare,
+            .compared: break
         }
     }
 

@@ -147,7 +147,8 @@ package struct Control: Sendable {
         case .propertiesStored(let operation): confirmed(operation, by: peer, &effects)
         case .propertiesDigest(let theirs):
             if theirs != digest { sendAll(to: peer, &effects) }
-        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .membership: break
+        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .membership, .compare,
+            .compared: break
         }
     }
 

@@ -5,6 +5,7 @@
 //                        ▲  └──────── messages ─────────► peers      │
 //                        └───────── replies ◄────────────────────────┘
 //   peers ──reads, writes──► Vnodes      peers ──pages──► PageServer ─► store
+//   Repair ──reads, writes──► Vnodes, peers; scans ─► store
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
 
@@ -15,9 +16,11 @@ package struct Lane: Sendable {
     private var coordinator: Coordinator
     private var vnodes: Vnodes
     private var pageServer: PageServer
+    private var repair: Repair
     /// Empty between events; kept for their storage.
     private var fromCoordinator: [CoordinatorEffect] = []
     private var fromVnodes: [VnodeEffect] = []
+    private var fromRepair: [RepairEffect] = []
 
     /// `leaves`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
@@ -29,15 +32,23 @@ package struct Lane: Sendable {
         vnodes = Vnodes(configuration: configuration, leaves: leaves, generator: generator)
         vnodes.ringChanged(ring)
         pageServer = PageServer(configuration: configuration, ring: ring)
+        repair = Repair(configuration: configuration, ring: ring, properties: properties)
     }
 
     /// When `.tick` is due; asked after `.turnEnded`.
-    package var nextDeadline: MonotonicTime? { coordinator.nextDeadline }
+    package var nextDeadline: MonotonicTime? {
+        guard let repairs = repair.nextDeadline else { return coordinator.nextDeadline }
+        return coordinator.nextDeadline.map { min($0, repairs) } ?? repairs
+    }
 
     /// The leaves as the writes up to now make them.
     package var leaves: LeafTable { vnodes.leaves }
 
-    /// Nothing is open, parked, unwritten or unsynced: after `.drain`, it may stop.
+    package var repairStatus: [RepairStatus] { repair.status }
+    package var repairStatistics: RepairStatistics { repair.statistics }
+
+    /// Nothing is open, parked, unwritten or unsynced: after `.drain`, it may stop. Repair never is at rest, and
+    /// can stop at any time.
     package var isIdle: Bool { coordinator.isIdle && vnodes.isIdle && pageServer.isIdle }
 
     /// Requests that are not answered.
@@ -52,11 +63,17 @@ package struct Lane: Sendable {
         case .listContinue(let request): coordinator.listContinue(request, now, &fromCoordinator)
         case .cancel(let request): coordinator.cancel(request)
         case .peer(let node, let message): receive(message, from: node, now, &effects)
-        case .peerUp(let node): coordinator.peerUp(node, now, &fromCoordinator)
-        case .peerDown(let node): coordinator.peerDown(node, now, &fromCoordinator)
+        case .peerUp(let node):
+            coordinator.peerUp(node, now, &fromCoordinator)
+            repair.peerUp(node, vnodes.leaves, now, &fromRepair)
+        case .peerDown(let node):
+            coordinator.peerDown(node, now, &fromCoordinator)
+            repair.peerDown(node, vnodes.leaves, now, &fromRepair)
         case .recordReadDeferred(let token): vnodes.recordReadDeferred(token, effects: &fromVnodes)
         case .recordRead(let token, let result):
             vnodes.recordRead(token, result, now: now, effects: &fromVnodes)
+        case .scanned(let token, let entries, let finished) where token.isRepair:
+            repair.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromRepair)
         case .scanned(let token, let entries, let finished):
             pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
         case .turnEnded:
@@ -70,10 +87,19 @@ package struct Lane: Sendable {
             coordinator.ringChanged(ring)
             vnodes.ringChanged(ring)
             pageServer.ringChanged(ring)
-        case .propertiesChanged(let entries): coordinator.propertiesChanged(entries)
+            repair.ringChanged(ring, vnodes.leaves, now, &fromRepair)
+        case .propertiesChanged(let entries):
+            coordinator.propertiesChanged(entries)
+            repair.propertiesChanged(coordinator.properties, now)
         case .suspected(let nodes): coordinator.suspected(nodes)
-        case .tick: coordinator.tick(now, &fromCoordinator)
-        case .drain: coordinator.drain()
+        case .tick:
+            coordinator.tick(now, &fromCoordinator)
+            repair.tick(vnodes.leaves, now, &fromRepair)
+        case .drain:
+            coordinator.drain()
+            repair.drain(&fromRepair)
+        case .repair(let request, let partition):
+            repair.demanded(request, partition, vnodes.leaves, now, &fromRepair)
         }
         settle(now, &effects)
     }
@@ -87,6 +113,11 @@ package struct Lane: Sendable {
         case .read(let read, _):
             vnodes.submit(.read(read), replyTo: .peer(node, read.operation), now: now, effects: &fromVnodes)
         case .page(let page): pageServer.requested(page, by: node, &effects)
+        case .compare(let question): repair.asked(question, by: node, vnodes.leaves, &fromRepair)
+        case .compared(let operation, let answer):
+            repair.answered(operation, answer, from: node, vnodes.leaves, now, &fromRepair)
+        case .wrote(let operation, _) where operation.isRepair, .readResult(let operation, _) where operation.isRepair:
+            repair.received(message, from: node, vnodes.leaves, now, &fromRepair)
         case .wrote, .readResult, .forward, .forwarded, .pageResult:
             coordinator.received(message, from: node, now, &fromCoordinator)
         // The control loop's.
@@ -94,9 +125,14 @@ package struct Lane: Sendable {
         }
     }
 
-    /// Carries effects between the two until none is left.
+    /// Carries effects between the machines until none is left.
     private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
-        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty {
+        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty {
+            if !fromRepair.isEmpty {
+                var repairs: [RepairEffect] = []
+                swap(&repairs, &fromRepair)
+                for effect in repairs { carryOut(effect, now, &effects) }
+            }
             var asked: [CoordinatorEffect] = []
             swap(&asked, &fromCoordinator)
             for effect in asked { carryOut(effect, now, &effects) }
@@ -129,6 +165,19 @@ package struct Lane: Sendable {
         }
     }
 
+    private mutating func carryOut(_ effect: RepairEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .localRead(let read):
+            vnodes.submit(.read(read), replyTo: .repair(read.operation), now: now, effects: &fromVnodes)
+        case .localWrite(let write):
+            vnodes.submit(.write(write), replyTo: .repair(write.operation), now: now, effects: &fromVnodes)
+        case .scan(let scan): effects.append(.scan(scan))
+        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .repaired(let request, let report): effects.append(.repaired(request, report))
+        case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+
     private mutating func carryOut(_ effect: VnodeEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .read(let token, let partition, let key): effects.append(.read(token, partition, key))
@@ -138,6 +187,8 @@ package struct Lane: Sendable {
             effects.append(.commit(batch))
         case .reply(let reply, .coordinator(let operation)):
             coordinator.replied(operation, reply, now, &fromCoordinator)
+        case .reply(let reply, .repair(let operation)):
+            repair.replied(operation, reply, vnodes.leaves, now, &fromRepair)
         case .reply(let reply, .peer(let node, let operation)):
             switch reply {
             case .read(let outcome): effects.append(.send(.readResult(operation, outcome), to: node))

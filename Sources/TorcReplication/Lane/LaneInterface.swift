@@ -62,20 +62,26 @@ package enum StoreRead: Hashable, Sendable {
     case failed
 }
 
-/// Raw records from a partition's range, for listing.
+/// Raw records from a partition's range, for listing, comparing and scrubbing.
 package struct ScanRequest: Hashable, Sendable {
     package var token: StoreToken
     package var partition: PartitionID
     /// Storage key to begin after; nil: the first.
     package var after: ByteBuffer?
+    /// Storage key to end before; nil: the partition's end.
+    package var before: ByteBuffer?
     /// The scan ends at whichever limit it meets first, and after one record at the least.
     package var entryLimit: Int
     package var byteLimit: Int
 
-    package init(token: StoreToken, partition: PartitionID, after: ByteBuffer?, entryLimit: Int, byteLimit: Int) {
+    package init(
+        token: StoreToken, partition: PartitionID, after: ByteBuffer?, before: ByteBuffer? = nil, entryLimit: Int,
+        byteLimit: Int
+    ) {
         self.token = token
         self.partition = partition
         self.after = after
+        self.before = before
         self.entryLimit = entryLimit
         self.byteLimit = byteLimit
     }
@@ -121,7 +127,7 @@ package enum LaneEvent: Hashable, Sendable {
     /// The record is not in memory; `.recordRead` follows when a reader thread has it.
     case recordReadDeferred(StoreToken)
     case recordRead(StoreToken, StoreRead)
-    /// Entries ascending by key; nil when the range could not be read. `finished`: the partition holds no more.
+    /// Entries ascending by key; nil when the range could not be read. `finished`: the range holds no more.
     case scanned(StoreToken, entries: [ScannedEntry]?, finished: Bool)
     /// All events of the turn have been handled.
     case turnEnded
@@ -137,6 +143,8 @@ package enum LaneEvent: Hashable, Sendable {
     case tick
     /// Take no new requests; finish what is open.
     case drain
+    /// Compares this node's replicas, of one partition or of all of this lane, with every co-owner's, now.
+    case repair(RequestID, PartitionID?)
 }
 
 package enum LaneEffect: Hashable, Sendable {
@@ -150,6 +158,8 @@ package enum LaneEffect: Hashable, Sendable {
     case answer(RequestID, ClientAnswer)
     case listed(RequestID, ListPiece)
     case observed(LaneObservation)
+    /// What `.repair` asked for is done, or as far as it can be.
+    case repaired(RequestID, RepairReport)
 }
 
 /// What the shell turns into logs and metrics.
@@ -163,6 +173,8 @@ package enum LaneObservation: Hashable, Sendable {
     case lwwRestamped(ObjectKey)
     case overloaded
     case duplicateForwardIgnored(NodeID)
+    /// An exchange of anti-entropy ended. `differing`: keys that differed.
+    case exchanged(RepairPair, failed: Bool, differing: Int)
 }
 
 /// What a lane must know of its node.
@@ -212,6 +224,7 @@ package struct LaneLimits: Hashable, Sendable {
     package var listings = 16
     /// How often an `lww` write that lost is stamped anew before the client is answered `indeterminate`.
     package var lwwRestamps = 4
+    package var repair = RepairLimits()
 
     package init() {}
 }

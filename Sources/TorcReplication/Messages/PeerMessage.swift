@@ -161,6 +161,8 @@ package enum PeerMessage: Hashable, Sendable {
     case propertiesDigest(ContentHash)
     /// Who is there.
     case membership(MembershipMessage)
+    case compare(TreeQuestion)
+    case compared(OperationID, TreeAnswer)
 }
 
 /// One scope's properties, as nodes exchange and store them.
@@ -180,12 +182,13 @@ extension PeerMessage {
     package func lane(ringSize: RingSize, laneCount: Int) -> Int? {
         switch self {
         case .wrote(let operation, _), .readResult(let operation, _), .forwarded(let operation, _),
-            .pageResult(let operation, _):
+            .pageResult(let operation, _), .compared(let operation, _):
             operation.lane < laneCount ? operation.lane : 0
         case .write(let write): lane(of: write.key, ringSize, laneCount)
         case .read(let read, _): lane(of: read.key, ringSize, laneCount)
         case .forward(let forward): lane(of: forward.request.key, ringSize, laneCount)
         case .page(let page): LaneConfiguration.lane(of: page.partition, laneCount: laneCount)
+        case .compare(let question): LaneConfiguration.lane(of: question.tree.partition, laneCount: laneCount)
         case .properties, .propertiesStored, .propertiesDigest, .membership: nil
         }
     }

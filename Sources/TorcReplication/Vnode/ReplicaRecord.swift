@@ -109,8 +109,9 @@ struct ReplicaRecord {
     }
 
     /// Joins another replica's state. Never refused for its size, or repair would wedge.
+    /// `overwrites`: a deliberate fault.
     mutating func merge(
-        _ write: ReplicaWrite, limits: LaneLimits, seed: HashSeed
+        _ write: ReplicaWrite, limits: LaneLimits, seed: HashSeed, overwrites: Bool = false
     ) -> (outcome: WriteOutcome, retired: Actor?) {
         if let header, header.copies == write.copies, write.dot == nil, body == write.body {
             // The same bytes again: repeats and repairs of what is here already.
@@ -121,7 +122,7 @@ struct ReplicaRecord {
         let current: VersionedObject?
         do { current = try decoded() } catch { return (.failed(.unreadable), nil) }
 
-        let merged = current?.merged(with: incoming) ?? incoming
+        let merged = overwrites ? incoming : current?.merged(with: incoming) ?? incoming
         if Mutation.capSiblingsOnMerge.isActive, merged.siblings.count > limits.siblings {
             return (.failed(.overloaded), nil)
         }

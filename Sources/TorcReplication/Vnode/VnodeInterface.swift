@@ -9,6 +9,12 @@ package enum ReplyAddress: Hashable, Sendable {
     case coordinator(OperationID)
     /// A coordinator at another node, or in another lane of this one.
     case peer(NodeID, OperationID)
+    /// The repair of this lane.
+    case repair(OperationID)
+
+    var isRepair: Bool {
+        if case .repair = self { true } else { false }
+    }
 }
 
 /// Coordinates one write at this replica: decides, mints a dot and merges, all on the record as it is when

@@ -286,7 +286,9 @@ package struct Vnodes: Sendable {
                 reply(.read(outcome), to: address, whenSynced: record, effects: &effects)
             }
         case .write(let write):
-            let (outcome, retired) = record.merge(write, limits: configuration.limits, seed: configuration.hashSeed)
+            let (outcome, retired) = record.merge(
+                write, limits: configuration.limits, seed: configuration.hashSeed,
+                overwrites: Mutation.repairOverwrites.isActive && address.isRepair)
             observe(retired, of: write.key, effects: &effects)
             switch outcome {
             case .failed(let failure):

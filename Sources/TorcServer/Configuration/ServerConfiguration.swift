@@ -157,7 +157,12 @@ extension ServerConfiguration {
         self.clusterName = clusterName
         self.members = members
         self.limits = limits
-        laneCount = lanes == 0 ? min(Self.maximumLanesByDefault, System.coreCount) : lanes
+        let laneCount = lanes == 0 ? min(Self.maximumLanesByDefault, System.coreCount) : lanes
+        self.laneCount = laneCount
+        let repairOperations = values.integer(.repairOperations) ?? 1_000
+        self.limits.repair.isOn = repairOperations > 0
+        self.limits.repair.operationsPerSecond = max(1, repairOperations / laneCount)
+        self.limits.repair.bytesPerSecond = max(1, (values.integer(.repairBytes) ?? 8 << 20) / laneCount)
         readerCount = values.integer(.readers) ?? 4
         durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced
         connectionLimit = values.integer(.connections) ?? 10_000

@@ -97,6 +97,12 @@ extension Setting {
     package static let siblingBytes = Setting(
         key: "limits.sibling-bytes", kind: .wholeNumber(1...(512 << 20), unit: "bytes"), standard: "8388608",
         help: "Bytes of all siblings together; a write that would make them more is refused.")
+    package static let repairBytes = Setting(
+        key: "repair.bytes-per-second", kind: .wholeNumber(1024...(1 << 40), unit: "bytes"), standard: "8388608",
+        help: "What comparing replicas in the background may read and send.")
+    package static let repairOperations = Setting(
+        key: "repair.operations-per-second", kind: .wholeNumber(0...1_000_000, unit: "operations"), standard: "1000",
+        help: "Questions and keys that comparing replicas may exchange; 0: this node begins none.")
     package static let openRequests = Setting(
         key: "limits.requests", kind: .wholeNumber(16...1_000_000, unit: "requests"), standard: "8192",
         help: "Requests under way in one lane; one more is answered `overloaded`.")
@@ -126,8 +132,8 @@ extension Setting {
     package static let all: [Setting] = [
         nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
-        objectBytes, siblings, siblingBytes, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,
-        stopTimeout,
+        objectBytes, siblings, siblingBytes, repairBytes, repairOperations, openRequests, connections, memoryBudget,
+        membershipPeriod, requestTimeout, stopTimeout,
         logLevel, logJSON,
     ]
 

@@ -68,6 +68,7 @@ final class LaneDriver: @unchecked Sendable {
 
     private var requests: [RequestID: OpenRequest] = [:]
     private var listings: [RequestID: ListingReceiver] = [:]
+    private var repairs: [RequestID: @Sendable (RepairReport) -> Void] = [:]
     private var whenDrained: EventLoopPromise<Void>?
     private var isStopped = false
 
@@ -153,6 +154,7 @@ final class LaneDriver: @unchecked Sendable {
         for id in listings.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
             listed(id, .failed(partition: PartitionID(0)))
         }
+        for id in repairs.keys.sorted(by: { $0.rawValue < $1.rawValue }) { repaired(id, RepairReport()) }
     }
 
     /// On the lane's loop: nothing is carried out any more.
@@ -170,6 +172,7 @@ final class LaneDriver: @unchecked Sendable {
     func snapshot() -> LaneMetrics {
         var copy = metrics
         copy.openRequests = requests.count
+        copy.repair = lane.repairStatistics
         return copy
     }
 
@@ -227,6 +230,8 @@ final class LaneDriver: @unchecked Sendable {
                 self.answer(request, answer)
             case .listed(let request, let piece):
                 listed(request, piece)
+            case .repaired(let request, let report):
+                repaired(request, report)
             case .observed(let observation):
                 note(observation)
             }
@@ -402,6 +407,21 @@ final class LaneDriver: @unchecked Sendable {
         }
     }
 
+    /// On the lane's loop: compares this lane's replicas with their co-owners'; `receiver` is called on the loop.
+    func repair(
+        _ id: RequestID, _ partition: PartitionID?, receiver: @escaping @Sendable (RepairReport) -> Void
+    ) {
+        guard !isStopped else { return receiver(RepairReport()) }
+        repairs[id] = receiver
+        enqueue(.repair(id, partition))
+    }
+
+    /// On the lane's loop.
+    var repairStatus: [RepairStatus] { lane.repairStatus }
+    var repairStatistics: RepairStatistics { lane.repairStatistics }
+
+    private func repaired(_ id: RequestID, _ report: RepairReport) { repairs.removeValue(forKey: id)?(report) }
+
     private func note(_ observation: LaneObservation) {
         switch observation {
         case .readRepaired(let key, let replicas):
@@ -423,6 +443,14 @@ final class LaneDriver: @unchecked Sendable {
         case .duplicateForwardIgnored(let node):
             metrics.ignoredForwards += 1
             logger.debug("a forwarded write came twice", metadata: ["peer": "\(node)"])
+        case .exchanged(let pair, let failed, let differing):
+            guard failed || differing > 0 else { return }
+            logger.debug(
+                "replicas compared",
+                metadata: [
+                    "partition": "\(pair.tree.partition)", "n": "\(pair.tree.copies)", "peer": "\(pair.peer)",
+                    "differing": "\(differing)", "failed": "\(failed)",
+                ])
         }
     }
 }

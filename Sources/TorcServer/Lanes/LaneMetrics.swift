@@ -53,6 +53,7 @@ struct LaneMetrics: Sendable {
     var unreadableRecords: UInt64 = 0
     var restampedWrites: UInt64 = 0
     var ignoredForwards: UInt64 = 0
+    var repair = RepairStatistics()
     /// From the commit of a batch to its sync.
     var sync = LatencyHistogram()
 
@@ -77,6 +78,7 @@ struct LaneMetrics: Sendable {
         }
         openRequests += other.openRequests
         sync.add(other.sync)
+        repair.add(other.repair)
         for counter in Self.counters { self[keyPath: counter.path] += other[keyPath: counter.path] }
     }
 

@@ -13,6 +13,7 @@ final class HTTPRequestHandler: Sendable {
     private let gateways: [ClientGateway]
     private let statistics: NodeStatistics
     private let clusterStatus: @Sendable () async -> ClusterStatus
+    private let repair: RepairEndpoint
     private let translator: RiakHTTPTranslator
     /// A longer body is refused.
     private let bodyLimit: Int
@@ -21,10 +22,11 @@ final class HTTPRequestHandler: Sendable {
     private static let closingTime = TimeAmount.seconds(1)
 
     init(
-        gateways: [ClientGateway], statistics: NodeStatistics, clusterKey: ClusterKey, bodyLimit: Int,
-        clusterStatus: @escaping @Sendable () async -> ClusterStatus
+        gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint, clusterKey: ClusterKey,
+        bodyLimit: Int, clusterStatus: @escaping @Sendable () async -> ClusterStatus
     ) {
         self.gateways = gateways
+        self.repair = repair
         self.statistics = statistics
         self.clusterStatus = clusterStatus
         translator = RiakHTTPTranslator(clusterKey: clusterKey)
@@ -37,6 +39,9 @@ final class HTTPRequestHandler: Sendable {
         }
         if request.method == .get, request.uri.path == "/admin/cluster/status" {
             return Self.json(await clusterStatus().json())
+        }
+        if let response = await repair.respond(to: request) {
+            return request.method == .head ? response.createHeadResponse() : response
         }
         var body = ByteBuffer()
         if request.method == .put || request.method == .post {

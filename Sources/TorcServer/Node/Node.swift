@@ -131,7 +131,9 @@ package final class Node: @unchecked Sendable {
         http = HTTPListener(
             group: group,
             handler: HTTPRequestHandler(
-                gateways: gateways, statistics: statistics, clusterKey: configuration.clusterKey,
+                gateways: gateways, statistics: statistics,
+                repair: RepairEndpoint(loops: loops, ring: ring, memberNames: names),
+                clusterKey: configuration.clusterKey,
                 bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
                 clusterStatus: { await ClusterStatus.collect(configuration, ring, loops) }),
             connectionLimit: configuration.connectionLimit, logger: logger)

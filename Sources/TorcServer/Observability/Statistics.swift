@@ -38,6 +38,7 @@ struct Statistics: Sendable {
         }
         fields.append(("sync", "{\(Self.latency(metrics.sync))}"))
         fields.append(("store", Self.json(store)))
+        fields.append(("repair", metrics.repair.json))
         for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
     }

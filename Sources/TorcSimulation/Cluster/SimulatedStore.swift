@@ -99,11 +99,12 @@ package struct SimulatedStore {
         }
     }
 
-    /// A partition's records after a key, ascending; nil when one of them cannot be read.
+    /// A partition's records in a range, ascending; nil when a block of them cannot be read.
     package func scan(_ request: ScanRequest, ringSize: RingSize) -> (entries: [ScannedEntry], finished: Bool)? {
         let keys = current.keys.filter { key in
             ringSize.partition(of: key.position) == request.partition
                 && request.after.map { $0.lexicographicallyPrecedes(key.storageKey) } ?? true
+                && request.before.map { key.storageKey.lexicographicallyPrecedes($0) } ?? true
         }.sorted()
         var entries: [ScannedEntry] = []
         var bytes = 0
@@ -199,6 +200,11 @@ package struct SimulatedStore {
         Image(
             taken: time, durable: durable, leaves: recoveredLeaves(through: syncedThrough), properties: properties,
             membershipIncarnation: membershipIncarnation, sequence: syncedThrough)
+    }
+
+    /// A folder whose partitions are gone; what `meta` holds is still there.
+    package func wipedImage() -> Image {
+        Image(taken: .zero, durable: [:], leaves: [:], properties: properties, sequence: syncedThrough)
     }
 
     package mutating func rollBack(to image: Image) {

@@ -52,6 +52,8 @@ extension Simulation {
         case .properties(let operation, let entries): "\(operation) properties (\(entries.count))"
         case .propertiesStored(let operation): "\(operation) properties stored"
         case .propertiesDigest(let hash): "properties digest \(hash)"
+        case .compare(let question): "\(question.operation) compare \(describe(question))"
+        case .compared(let operation, let answer): "\(operation) compared \(describe(answer))"
         case .membership(let message): describe(message)
         }
     }
@@ -76,6 +78,25 @@ extension Simulation {
         case .returned(let node): "\(name(node)) returned"
         case .refuted(let incarnation): "refutes as \(incarnation)"
         case .paused(let time): "its own pause of \(time)"
+        }
+    }
+
+    private func describe(_ question: TreeQuestion) -> String {
+        let tree = "\(question.tree.partition) n=\(question.tree.copies)"
+        switch question.subject {
+        case .root(let hash): return "\(tree) root \(hash)"
+        case .leaves(let branches): return "\(tree) leaves of \(branches.count) branches"
+        case .keys(let leaves, _, _): return "\(tree) keys of \(leaves.count) leaves"
+        }
+    }
+
+    private func describe(_ answer: TreeAnswer) -> String {
+        switch answer {
+        case .equal: "equal"
+        case .branches, .leaves: "other"
+        case .keys(let keys, let resume):
+            "keys \(keys.map { name($0.key) }.joined(separator: " "))\(resume == nil ? "" : " and more")"
+        case .refused(let refusal): "refused: \(refusal)"
         }
     }
 
@@ -187,6 +208,9 @@ extension Simulation {
         case .unreadableRecord(let key): "unreadable \(name(key))"
         case .lwwRestamped(let key): "restamped \(name(key))"
         case .duplicateForwardIgnored(let node): "repeated forward of \(name(node)) ignored"
+        case .exchanged(let pair, let failed, let differing):
+            "exchange of \(pair.tree.partition) n=\(pair.tree.copies) with \(name(pair.peer)) "
+                + "\(failed ? "failed" : "ended"), \(differing) keys differed"
         default: "\(observation)"
         }
     }

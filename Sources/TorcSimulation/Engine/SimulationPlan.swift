@@ -154,6 +154,7 @@ package struct SimulationPlan: Sendable {
         drawDisk(&random)
         drawFaults(&random)
         drawMembership(&random)
+        drawRepair(&random)
     }
 }
 
@@ -285,6 +286,40 @@ extension SimulationPlan {
             .milliseconds(1)...(.milliseconds(100)), .milliseconds(5)...(.milliseconds(1_500)),
         ])
     }
+
+    private mutating func drawRepair(_ random: inout SeededGenerator) {
+        var repair = RepairLimits()
+        repair.isOn = random.chance(800)
+        // Every pair of co-owners is compared in each round, and a large ring has many.
+        let crowd = UInt64(max(1, ringSize.partitions / 64))
+        repair.interval = (random.pick([Span.milliseconds(200), .seconds(1), .seconds(3)]) * crowd).duration
+        repair.operationsPerSecond = random.pick([1_000, 10_000])
+        repair.bytesPerSecond = random.pick([20_000, 1 << 20])
+        repair.patience = random.pick([.milliseconds(100), .milliseconds(500), .seconds(2)])
+        repair.firstBackoff = .milliseconds(20)
+        repair.lastBackoff = .milliseconds(500)
+        repair.pageEntries = random.pick([1, 2, 512])
+        repair.spanLeaves = random.pick([1, 4, 256])
+        repair.keysInFlight = random.pick([1, 2, 16])
+        repair.keysInExchange = random.pick([1, 4_096])
+        repair.scansServed = random.pick([1, 4])
+        limits.repair = repair
+        guard random.chance(400) else { return }
+        for name in random.pick(Self.namesOfOneLeaf) {
+            keys.append(Key(bucket: 0, object: ObjectKey(bucket: buckets[0].id, key: name), weight: 10))
+        }
+    }
+
+    /// Names of the first bucket whose keys fall into one Merkle leaf, whatever the size of the ring.
+    private static let namesOfOneLeaf: [[ByteBuffer]] = {
+        let bucket = BucketID(name: ByteBuffer(string: "b0"))
+        var names: [UInt64: [ByteBuffer]] = [:]
+        for number in 0..<5_000 {
+            let name = ByteBuffer(string: "twin\(number)")
+            names[ObjectKey(bucket: bucket, key: name).position.rawValue >> 44, default: []].append(name)
+        }
+        return names.filter { $0.value.count > 1 }.sorted { $0.key < $1.key }.map(\.value)
+    }()
 
     /// Whether a node may come back with less than it had synced: then fewer promises can be checked.
     package var forgets: Bool { faults.rollback > 0 }

@@ -153,7 +153,8 @@ extension Simulation {
             note(nodes[node].name, "its clock jumps by \(microseconds / 1_000) ms")
         case 10:
             guard !nodes[node].images.isEmpty, nodes[node].process != nil else { return }
-            nodes[node].rollback = random.pick(nodes[node].images)
+            nodes[node].rollback =
+                random.chance(250) ? nodes[node].store.wipedImage() : random.pick(nodes[node].images)
             crash(node, loss)
         default:
             damageRecord(node)

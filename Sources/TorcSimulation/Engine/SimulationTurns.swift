@@ -95,6 +95,8 @@ extension Simulation {
             answered(request, answer, id, lane: lane)
         case .listed(let request, let piece):
             listed(request, piece, id, lane: lane)
+        case .repaired(_, let report):
+            note(nodes[node].name, "repaired \(report)")
         case .observed(let observation):
             note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
         }

@@ -8,6 +8,8 @@ extension Simulation {
     /// Reads of all replicas of every key that repair may take until nothing changes.
     private static let repairRounds = 4
     private static let settleTime = Span.seconds(3)
+    /// Many rounds of every pair of replicas.
+    private static let repairTime = Span.seconds(60)
 
     func runVerdict() {
         calm()
@@ -19,7 +21,9 @@ extension Simulation {
         advance(to: now + Self.settleTime)
         guard violation == nil else { return }
         guard isWhole else { return report(Violation(.restless, "nodes do not find together again")) }
-        repair()
+        awaitRepair()
+        guard violation == nil else { return }
+        readRepair()
         guard violation == nil else { return }
         checkListings()
         checkProperties()
@@ -37,7 +41,22 @@ extension Simulation {
 
     // MARK: Repair
 
-    private func repair() {
+    /// Anti-entropy alone, without a read, makes all replicas alike.
+    private func awaitRepair() {
+        guard plan.limits.repair.isOn else { return }
+        let begin = now
+        while let key = plan.keys.indices.first(where: { !isConverged($0) }) {
+            if now > begin + Self.repairTime {
+                return report(
+                    Violation(.notConverged, key: key, "the replicas of k\(key) differ, and repair does not find it"))
+            }
+            advance(to: now + .milliseconds(500))
+            guard violation == nil else { return }
+        }
+        note("all", "alike after \(now - begin) of repair")
+    }
+
+    private func readRepair() {
         for round in 1...Self.repairRounds {
             finalValues = [:]
             for key in plan.keys.indices {
@@ -154,6 +173,10 @@ extension Simulation {
     private func checkMachines() {
         guard violation == nil else { return }
         advance(to: now + Self.settleTime)
+        // Repair never rests: it may be reading a record at this very moment.
+        advance(to: now + Self.settleTime) {
+            self.nodes.allSatisfy { $0.process!.lanes.allSatisfy(\.machine.isIdle) }
+        }
         for node in nodes.indices {
             if !nodes[node].process!.control.machine.isIdle {
                 report(Violation(.leftover, "node \(nodes[node].name), its control loop is not idle at rest"))

@@ -1,5 +1,5 @@
 // What a link has yet to send, in two queues: control (requests, answers, pings: anything small) and bulk
-// (messages with bodies above a threshold). Control is encoded as it comes and leaves first; bulk waits as
+// (messages with bodies above a threshold, and all of repair's). Control is encoded as it comes and leaves first; bulk waits as
 // messages, is encoded one at a time when its turn comes, and leaves in frames of 64 KiB, each only when no
 // control is left. A control message so waits for what was handed to the channel already, at most the
 // channel's high mark and one bulk frame, and for what the kernel holds unsent, which the link bounds too.
@@ -36,7 +36,7 @@ package struct OutboundQueue {
 
     package mutating func append(_ message: PeerMessage) -> Admission {
         let size = PeerMessageCodec.sizeBound(of: message)
-        if size <= limits.bulkThresholdBytes {
+        if size <= limits.bulkThresholdBytes, !PeerMessageCodec.isBackground(message) {
             appendControl { PeerMessageCodec.encode(message, into: &$0) }
             return queuedBytes > limits.queuedBytes ? .full : .queued
         }

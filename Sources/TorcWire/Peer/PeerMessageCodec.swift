@@ -37,6 +37,8 @@ package enum PeerMessageCodec {
         case propertiesStored = 10
         case propertiesDigest = 11
         case membership = 12
+        case compare = 13
+        case compared = 14
     }
 
     package static func encode(_ message: PeerMessage, into buffer: inout ByteBuffer) {
@@ -72,6 +74,12 @@ package enum PeerMessageCodec {
         case .propertiesDigest(let hash):
             buffer.writeMultipleIntegers(Kind.propertiesDigest.rawValue, hash.rawValue)
         case .membership(let message): encode(message, into: &buffer)
+        case .compare(let question):
+            writeHead(.compare, question.operation, into: &buffer)
+            encode(question, into: &buffer)
+        case .compared(let operation, let answer):
+            writeHead(.compared, operation, into: &buffer)
+            encode(answer, into: &buffer)
         }
     }
 
@@ -103,6 +111,8 @@ package enum PeerMessageCodec {
         case .propertiesStored: return .propertiesStored(operation)
         case .propertiesDigest: return .propertiesDigest(ContentHash(rawValue: number))
         case .membership: return .membership(try decodeMembership(number, from: &buffer))
+        case .compare: return .compare(try decodeTreeQuestion(operation, from: &buffer))
+        case .compared: return .compared(operation, try decodeTreeAnswer(from: &buffer))
         }
     }
 
@@ -120,6 +130,8 @@ package enum PeerMessageCodec {
         case .page(let page): fixedBytes + sizeBound(of: page.subject) + (page.after?.readableBytes ?? 0)
         case .pageResult(_, .page(let items, let resume)):
             items.reduce(fixedBytes + (resume?.readableBytes ?? 0)) { $0 + $1.readableBytes + 10 }
+        case .compare(let question): fixedBytes + sizeBound(of: question)
+        case .compared(_, let answer): fixedBytes + sizeBound(of: answer)
         case .properties(_, let entries): entries.reduce(fixedBytes) { $0 + sizeBound(of: $1.scope) + 64 }
         case .membership(let message): message.sizeBound
         case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest: fixedBytes
@@ -334,12 +346,12 @@ extension PeerMessageCodec {
         }
     }
 
-    private static func encode(_ cursor: ByteBuffer?, into buffer: inout ByteBuffer) {
+    static func encode(_ cursor: ByteBuffer?, into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt8(cursor == nil ? 0 : 1))
         if let cursor { buffer.writeLengthPrefixed(cursor) }
     }
 
-    private static func decodeCursor(from buffer: inout ByteBuffer) throws(MalformedBytes) -> ByteBuffer? {
+    static func decodeCursor(from buffer: inout ByteBuffer) throws(MalformedBytes) -> ByteBuffer? {
         guard try buffer.readFlag("cursor") else { return nil }
         return try buffer.readLengthPrefixed(limit: maximumStorageKeyBytes, "cursor")
     }

@@ -3,5 +3,6 @@ import ArgumentParser
 /// `torc cluster`: what concerns all nodes together.
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "cluster", abstract: "Look at the cluster.", subcommands: [StatusCommand.self])
+        commandName: "cluster", abstract: "Look at the cluster and look after it.",
+        subcommands: [StatusCommand.self, RepairCommand.self])
 }

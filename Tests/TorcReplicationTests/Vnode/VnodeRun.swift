@@ -313,7 +313,8 @@ struct VnodeRun {
             if open.isEmpty { violations.append("batch \(number.rawValue) is empty") }
             batches.append(Batch(number: number, writes: open))
             open = []
-        case .reply(let reply, .coordinator(let operation)), .reply(let reply, .peer(_, let operation)):
+        case .reply(let reply, .coordinator(let operation)), .reply(let reply, .peer(_, let operation)),
+            .reply(let reply, .repair(let operation)):
             replied(reply, to: operation)
         case .observed(.actorRetired): count("retired")
         case .observed: break
