@@ -45,7 +45,7 @@ extension Simulation {
     private func awaitRepair() {
         guard plan.limits.repair.isOn else { return }
         let begin = now
-        while let key = plan.keys.indices.first(where: { !isConverged($0) }) {
+        while let key = plan.keys.indices.first(where: { !isConverged($0) && canBeCompared($0) }) {
             if now > begin + Self.repairTime {
                 return report(
                     Violation(.notConverged, key: key, "the replicas of k\(key) differ, and repair does not find it"))
@@ -54,6 +54,19 @@ extension Simulation {
             guard violation == nil else { return }
         }
         note("all", "alike after \(now - begin) of repair")
+    }
+
+    /// A block that cannot be read keeps all keys of its leaf out of the comparison.
+    private func canBeCompared(_ key: Int) -> Bool {
+        func leaf(_ key: Int) -> UInt64 {
+            let position = plan.keys[key].object.position
+            let partition = plan.ringSize.partition(of: position)
+            return UInt64(partition.rawValue) << 32 | UInt64(layout.leaf(of: position))
+        }
+        return !plan.keys.indices.contains { other in
+            other != key && leaf(other) == leaf(key)
+                && replicas[key].contains { nodes[$0].store.isDamaged(plan.keys[other].object) }
+        }
     }
 
     private func readRepair() {
