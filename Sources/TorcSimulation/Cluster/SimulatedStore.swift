@@ -204,7 +204,9 @@ package struct SimulatedStore {
 
     /// A folder whose partitions are gone; what `meta` holds is still there.
     package func wipedImage() -> Image {
-        Image(taken: .zero, durable: [:], leaves: [:], properties: properties, sequence: syncedThrough)
+        Image(
+            taken: .zero, durable: [:], leaves: [:], properties: properties,
+            membershipIncarnation: membershipIncarnation, sequence: syncedThrough)
     }
 
     package mutating func rollBack(to image: Image) {
