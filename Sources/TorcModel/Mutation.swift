@@ -77,6 +77,24 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// The next page begins where this side's ended, although the peer's ended before.
     case repairSkipsBetweenPages
 
+    // Hints.
+    /// A hint is deleted when it has been sent.
+    case dropHintBeforeAnswer
+    /// A hint that was written again while it was delivered is deleted with what was delivered.
+    case dropChangedHint
+    /// A delivery that the target refused counts as one that it took.
+    case dropRefusedHint
+    /// A stand-in counts once for each replica that it stands for.
+    case countFallbackTwice
+    /// A stand-in counts toward pw.
+    case countFallbackAsPrimary
+    /// A stand-in that keeps nothing counts as a replica that holds nothing.
+    case countFallbackAbsence
+    case acknowledgeUnsyncedHint
+    /// Past its bound a stand-in drops what it acknowledges.
+    case pretendWhenHintsFull
+    case forgetHintsAtStart
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

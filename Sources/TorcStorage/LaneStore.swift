@@ -78,9 +78,10 @@ package final class LaneStore: @unchecked Sendable {
     deinit { torc_value_destroy(value) }
 
     /// A record, if memory can tell. Never waits for the disk.
-    package func readInMemory(_ partition: PartitionID, _ key: ObjectKey) -> MemoryRead {
-        let error = key.storageKey.withUnsafeReadableBytes {
-            torc_get(store.database.handle, family(partition).handle, $0.baseAddress, $0.count, true, value)
+    package func readInMemory(_ place: RecordPlace, _ key: ObjectKey) -> MemoryRead {
+        let family = place.hint == nil ? family(place.partition) : store.hints
+        let error = HintKey.storageKey(of: key, in: place).withUnsafeReadableBytes {
+            torc_get(store.database.handle, family.handle, $0.baseAddress, $0.count, true, value)
         }
         if error.code == TORC_INCOMPLETE { return .notInMemory }
         let outcome = store.outcome(error, value)
@@ -88,11 +89,14 @@ package final class LaneStore: @unchecked Sendable {
         return .known(outcome)
     }
 
-    /// Adds a record and its leaf changes to the batch. RocksDB copies the bytes from where they lie.
+    /// Adds a record, or its removal, and its leaf changes to the batch. RocksDB copies the bytes from where they lie.
     package func append(_ write: RecordWrite) throws(StoreError) {
-        let family = family(write.partition)
-        let error = write.key.storageKey.withUnsafeReadableBytes { key in
-            write.record.withUnsafeReadableBytes { record in
+        let family = write.hint == nil ? family(write.partition) : store.hints
+        let error = HintKey.storageKey(of: write.key, in: write.place).withUnsafeReadableBytes { key in
+            guard let record = write.record else {
+                return torc_batch_delete(batch.handle, family.handle, key.baseAddress, key.count)
+            }
+            return record.withUnsafeReadableBytes { record in
                 torc_batch_put(
                     batch.handle, family.handle, key.baseAddress, key.count, record.baseAddress, record.count)
             }

@@ -20,7 +20,7 @@ package import Logging
 package import NIOCore
 import Synchronization
 package import TorcModel
-import TorcReplication
+package import TorcReplication
 
 package final class NodeStore: Sendable {
     package let identity: StoreIdentity
@@ -30,6 +30,7 @@ package final class NodeStore: Sendable {
     let database: Database
     let merkle: Family
     let meta: Family
+    let hints: Family
     /// By partition number.
     let partitions: [Family?]
     private let otherFamilies: [Family]
@@ -53,6 +54,7 @@ package final class NodeStore: Sendable {
         self.database = database
         merkle = families[FamilyName.merkle]!
         meta = families[FamilyName.meta]!
+        hints = families[FamilyName.hints]!
         var partitions = [Family?](repeating: nil, count: layout.ringSize.partitions)
         var others: [Family] = []
         for (name, family) in families {
@@ -83,6 +85,8 @@ package final class NodeStore: Sendable {
         package let lanes: [LaneStore]
         /// The Merkle leaves of each lane's partitions, as the last run left them.
         package let leaves: [LeafTable]
+        /// What each lane keeps for other nodes.
+        package let hints: [[NodeID: HintTotal]]
     }
 
     /// Checks the log, cuts off what was never synced, opens the database, makes the families that are missing
@@ -148,9 +152,10 @@ package final class NodeStore: Sendable {
                 let beyond = lane == 0 ? report.partitionsBeyond : []
                 lanes.append(LaneStore(store: store, lane: lane, partitions: own + beyond, numbers: numbers))
             }
+            let hints = try store.countHints(laneCount: laneCount)
             let elapsed = (clock.now - start).components
             report.seconds = Double(elapsed.seconds) + Double(elapsed.attoseconds) / 1e18
-            return Opened(store: store, report: report, lanes: lanes, leaves: tables)
+            return Opened(store: store, report: report, lanes: lanes, leaves: tables, hints: hints)
         } catch {
             try? database.close()
             throw error

@@ -9,18 +9,19 @@ package import TorcReplication
 
 extension NodeStore {
     /// One record. `.failed` was logged.
-    package func readBlocking(_ partition: PartitionID, _ key: ObjectKey) -> StoreRead {
+    package func readBlocking(_ place: RecordPlace, _ key: ObjectKey) -> StoreRead {
         let value = torc_value_create()!
         defer { torc_value_destroy(value) }
-        let error = key.storageKey.withUnsafeReadableBytes {
-            torc_get(database.handle, family(partition).handle, $0.baseAddress, $0.count, false, value)
+        let family = place.hint == nil ? family(place.partition) : hints
+        let error = HintKey.storageKey(of: key, in: place).withUnsafeReadableBytes {
+            torc_get(database.handle, family.handle, $0.baseAddress, $0.count, false, value)
         }
         return outcome(error, value)
     }
 
     /// Many records of one partition, which share the work on its tables; answers in the order of the keys.
     package func multiRead(_ partition: PartitionID, _ keys: [ObjectKey]) -> [StoreRead] {
-        if keys.count == 1 { return [readBlocking(partition, keys[0])] }
+        if keys.count == 1 { return [readBlocking(RecordPlace(partition), keys[0])] }
         let values = keys.map { _ in torc_value_create()! }
         defer { for value in values { torc_value_destroy(value) } }
         var codes = [torc_code](repeating: TORC_OK, count: keys.count)
@@ -67,6 +68,7 @@ extension NodeStore {
     /// A piece of a partition's range, ascending by storage key; what `LaneEvent.scanned` needs.
     package func scan(_ request: ScanRequest) throws(StoreError) -> (entries: [ScannedEntry], finished: Bool) {
         precondition(request.entryLimit > 0, "a scan of \(request.entryLimit) entries")
+        if let target = request.hints { return try scanHints(of: target, request) }
         let iterator = try RangeIterator(
             database, family(request.partition), from: request.after, before: request.before, fillCache: true)
         if let after = request.after, iterator.isValid, iterator.withKey({ after.readableBytesView.elementsEqual($0) })
@@ -167,6 +169,12 @@ struct RangeIterator: ~Copyable {
     }
 
     var key: ByteBuffer { withKey { ByteBuffer(bytes: $0) } }
+
+    var valueBytes: Int {
+        var length = 0
+        _ = torc_iterator_value(handle, &length)
+        return length
+    }
 
     var value: ByteBuffer {
         var length = 0

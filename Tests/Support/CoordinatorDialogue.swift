@@ -167,6 +167,36 @@ package struct CoordinatorDialogue {
         return receive(.wrote(operation, outcome), from: peer)
     }
 
+    /// What a stand-in answers about what it keeps for `target`: stored, failed, full, superseded …
+    package mutating func hinted(_ peer: UInt64, for target: UInt64, _ answer: String = "stored") -> [String] {
+        let words = answer.split(separator: " ")
+        let outcome: WriteOutcome =
+            switch words[0] {
+            case "stored": .stored
+            case "failed": .failed(.overloaded)
+            case "full": .failed(.hintsFull)
+            case "superseded": .superseded(by: HybridTimestamp(rawValue: UInt64(words[1])!))
+            default: preconditionFailure("no answer: \(answer)")
+            }
+        let (operation, target) = (lastWrite, NodeID(rawValue: target))
+        if peer == node { return step { $0.hintReplied(operation, .wrote(outcome), of: target, $1, &$2) } }
+        return receive(.hinted(operation, target: target, outcome), from: peer)
+    }
+
+    /// What a stand-in says that it keeps for `target`: absent, overloaded, object …
+    package mutating func hears(_ peer: UInt64, for target: UInt64, _ answer: String) -> [String] {
+        let outcome: ReadOutcome =
+            switch answer.split(separator: " ", maxSplits: 1).first {
+            case "absent": .absent
+            case "overloaded": .failed(.overloaded)
+            case "object": .object(body(String(answer.dropFirst(7))))
+            default: preconditionFailure("no answer: \(answer)")
+            }
+        let (operation, target) = (lastRead, NodeID(rawValue: target))
+        if peer == node { return step { $0.hintReplied(operation, .read(outcome), of: target, $1, &$2) } }
+        return receive(.hintResult(operation, target: target, outcome), from: peer)
+    }
+
     package mutating func minted(_ object: String, dot: String?) -> [String] {
         let made = notation.object(object)
         return replied(
@@ -242,6 +272,7 @@ package struct CoordinatorDialogue {
             case "n": options.n = UInt8(pair[1])!
             case "notfound_ok": options.notFoundOK = pair[1] == "true"
             case "basic_quorum": options.basicQuorum = pair[1] == "true"
+            case "sloppy_quorum": options.sloppyQuorum = pair[1] == "true"
             default: preconditionFailure("no option: \(word)")
             }
         }
@@ -295,10 +326,11 @@ package struct CoordinatorDialogue {
     private mutating func line(_ read: ReplicaRead) -> String {
         lastRead = read.operation
         wanted[read.operation] = read.want
+        let place = read.hint.map { " for \($0.rawValue)" } ?? ""
         switch read.want {
-        case .full: return "read full"
-        case .hash: return "read hash"
-        case .unless(let hash): return "read unless \(shown[hash] ?? "\(hash)")"
+        case .full: return "read full" + place
+        case .hash: return "read hash" + place
+        case .unless(let hash): return "read unless \(shown[hash] ?? "\(hash)")" + place
         }
     }
 
@@ -307,7 +339,7 @@ package struct CoordinatorDialogue {
         let object = try! VersionedObject(decoding: write.body)
         shown[Self.seed.contentHash(key: key, body: write.body)] = notation.line(object)
         let dot = write.dot.map { ", fate of \(notation.name(of: $0.actor)):\($0.counter)" } ?? ""
-        return "write \(notation.line(object))\(dot)"
+        return "write \(notation.line(object))\(dot)" + (write.hint.map { " for \($0.rawValue)" } ?? "")
     }
 
     private mutating func line(_ mint: MintRequest) -> String {
@@ -324,15 +356,21 @@ package struct CoordinatorDialogue {
         case nil: break
         }
         if mint.mode == .lww { line += " lww" }
+        if let hint = mint.hint { line += " for \(hint.rawValue)" }
         if mint.above > .zero { line += " above @\(mint.above.rawValue)" }
         return line
     }
 
+    /// "2", or "2+1" with a stand-in.
+    private func line(_ participation: Participation) -> String {
+        "\(participation.primaries)" + (participation.fallbacks > 0 ? "+\(participation.fallbacks)" : "")
+    }
+
     private mutating func line(_ answer: GetAnswer) -> String {
         switch answer {
-        case .absent(let participation): "absent by \(participation.primaries)"
-        case .found(let object, let participation): "\(line(object)) by \(participation.primaries)"
-        case .unchanged(let participation): "unchanged by \(participation.primaries)"
+        case .absent(let participation): "absent by \(line(participation))"
+        case .found(let object, let participation): "\(line(object)) by \(line(participation))"
+        case .unchanged(let participation): "unchanged by \(line(participation))"
         case .refused(let refusal): "refused \(refusal)"
         case .failed(let failure):
             "failed \(failure.answered) of \(failure.needed)" + (failure.timedOut ? " in time" : "")
@@ -342,7 +380,7 @@ package struct CoordinatorDialogue {
     private mutating func line(_ answer: WriteAnswer) -> String {
         switch answer {
         case .ok(let participation, let object):
-            "ok by \(participation.primaries)" + (object.map { " \(line($0))" } ?? "")
+            "ok by \(line(participation))" + (object.map { " \(line($0))" } ?? "")
         case .refused(let refusal): "refused \(refusal)"
         case .indeterminate(let copies, let needed): "indeterminate \(copies) of \(needed)"
         }

@@ -10,6 +10,8 @@ package struct LaneCluster {
     package struct Node {
         package var lane: Lane
         package var store: [ObjectKey: ByteBuffer] = [:]
+        /// What is kept for other nodes.
+        package var hints: [NodeID: [ObjectKey: ByteBuffer]] = [:]
         fileprivate var batch: [RecordWrite] = []
         fileprivate var committed = BatchNumber(rawValue: 0)
     }
@@ -37,9 +39,9 @@ package struct LaneCluster {
     /// `repair` nil: off.
     package init(
         members: Int = 3, partitions: Int = 8, properties: PropertiesTable = PropertiesTable(),
-        repair: RepairLimits? = nil
+        limits: LaneLimits = LaneLimits(), repair: RepairLimits? = nil
     ) {
-        var limits = LaneLimits()
+        var limits = limits
         limits.repair.isOn = false
         if let repair { limits.repair = repair }
         let size = RingSize(partitions: partitions)!
@@ -48,7 +50,8 @@ package struct LaneCluster {
         nodes = (1...members).map { number in
             let configuration = LaneConfiguration(
                 node: NodeID(rawValue: UInt64(number)), lane: 0, laneCount: 1,
-                incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42), limits: limits)
+                incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42),
+                limits: limits)
             return Node(
                 lane: Lane(
                     configuration: configuration, ring: ring, properties: properties,
@@ -147,13 +150,20 @@ package struct LaneCluster {
     private mutating func carryOut(_ effect: LaneEffect, at number: Int) {
         let node = NodeID(rawValue: UInt64(number))
         switch effect {
-        case .read(let token, _, let key):
-            let found = nodes[number - 1].store[key]
+        case .read(let token, let place, let key):
+            let node = nodes[number - 1]
+            let found = place.hint.map { node.hints[$0]?[key] } ?? node.store[key]
             handle(.recordRead(token, found.map { .found($0) } ?? .absent), at: number)
         case .scan(let scan): handle(scanned(scan, nodes[number - 1]), at: number)
         case .write(let write): nodes[number - 1].batch.append(write)
         case .commit(let batch):
-            for write in nodes[number - 1].batch { nodes[number - 1].store[write.key] = write.record }
+            for write in nodes[number - 1].batch {
+                if let hint = write.hint {
+                    nodes[number - 1].hints[hint, default: [:]][write.key] = write.record
+                } else {
+                    nodes[number - 1].store[write.key] = write.record
+                }
+            }
             nodes[number - 1].batch = []
             nodes[number - 1].committed = batch
             handle(.committed(batch), at: number)
@@ -171,13 +181,14 @@ package struct LaneCluster {
 
     private func scanned(_ scan: ScanRequest, _ node: Node) -> LaneEvent {
         let size = node.lane.leaves.layout.ringSize
-        let keys = node.store.keys
-            .filter { size.partition(of: $0.position) == scan.partition }
+        let records = scan.hints.map { node.hints[$0] ?? [:] } ?? node.store
+        let keys = records.keys
+            .filter { scan.hints != nil || size.partition(of: $0.position) == scan.partition }
             .filter { key in scan.after.map { $0.lexicographicallyPrecedes(key.storageKey) } ?? true }
             .filter { key in scan.before.map { key.storageKey.lexicographicallyPrecedes($0) } ?? true }
             .sorted()
         let entries = keys.prefix(scan.entryLimit).map {
-            ScannedEntry(storageKey: $0.storageKey, record: node.store[$0]!)
+            ScannedEntry(storageKey: $0.storageKey, record: records[$0]!)
         }
         return .scanned(scan.token, entries: entries, finished: entries.count == keys.count)
     }

@@ -5,7 +5,7 @@ package import TorcReplication
 
 extension SeededGenerator {
     /// The kinds of `PeerMessage`, counted for `peerMessage(kind:)`.
-    package static let peerMessageKinds = 14
+    package static let peerMessageKinds = 16
 
     package mutating func peerMessage() -> PeerMessage {
         peerMessage(kind: Int.random(in: 0..<Self.peerMessageKinds, using: &self))
@@ -19,7 +19,7 @@ extension SeededGenerator {
             return .write(
                 ReplicaWrite(
                     operation: operation, key: objectKey(), copies: copies, body: versionedObject().encoded,
-                    dot: maybe { $0.dot() }))
+                    dot: maybe { $0.dot() }, hint: maybe { NodeID(rawValue: $0.number()) }))
         case 1:
             return .wrote(
                 operation, pick([.stored, .superseded(by: HybridTimestamp(rawValue: number())), .failed(failure())]))
@@ -27,7 +27,8 @@ extension SeededGenerator {
             return .read(
                 ReplicaRead(
                     operation: operation, key: objectKey(), copies: copies,
-                    want: pick([.full, .hash, .unless(ContentHash(rawValue: number()))])),
+                    want: pick([.full, .hash, .unless(ContentHash(rawValue: number()))]),
+                    hint: maybe { NodeID(rawValue: $0.number()) }),
                 remaining: duration())
         case 3:
             return .readResult(
@@ -66,6 +67,17 @@ extension SeededGenerator {
                     operation: operation, ring: RingFingerprint(rawValue: number()), tree: treeID(),
                     subject: treeSubject()))
         case 13: return .compared(operation, treeAnswer())
+        case 14:
+            return .hinted(
+                operation, target: NodeID(rawValue: number()),
+                pick([.stored, .superseded(by: HybridTimestamp(rawValue: number())), .failed(failure())]))
+        case 15:
+            return .hintResult(
+                operation, target: NodeID(rawValue: number()),
+                pick([
+                    .absent, .hash(ContentHash(rawValue: number())), .object(versionedObject().encoded),
+                    .failed(failure()),
+                ]))
         default: preconditionFailure("no message kind \(kind)")
         }
     }

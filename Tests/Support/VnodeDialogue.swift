@@ -203,7 +203,7 @@ package struct VnodeDialogue {
         var records = store.map { (Self.key($0.key), $0.value) }
         for write in written {
             records.removeAll { $0.0 == write.key }
-            records.append((write.key, write.record))
+            if let record = write.record { records.append((write.key, record)) }
         }
         return Self.equal(vnodes.leaves, Self.leaves(of: records, layout: vnodes.leaves.layout))
     }
@@ -256,6 +256,8 @@ package struct VnodeDialogue {
             return "p\(operation.rawValue & 0xffff): \(line(reply))"
         case .reply(let reply, .repair(let operation)):
             return "r\(operation.rawValue & 0xffff): \(line(reply))"
+        case .reply(let reply, .hintCoordinator), .reply(let reply, .hintPeer), .reply(let reply, .nobody):
+            return "hint: \(line(reply))"
         case .observed(.actorRetired(let key, let actor)):
             return "retired \(notation.name(of: actor)) of \(names[key]!)"
         case .observed(.unreadableRecord(let key)): return "unreadable \(names[key]!)"
@@ -264,7 +266,8 @@ package struct VnodeDialogue {
     }
 
     private mutating func line(_ write: RecordWrite) -> String {
-        let record = try! Record(decoding: write.record, for: write.key)
+        guard let bytes = write.record else { return "remove \(names[write.key]!)" }
+        let record = try! Record(decoding: bytes, for: write.key)
         var line = "write \(names[write.key]!) \(notation.line(try! record.object()))"
         if let minting = record.header.minting { line += ", \(notation.name(of: minting.actor)):\(minting.counter)" }
         let trees = write.leaves.map { "n\($0.tree.copies)" }

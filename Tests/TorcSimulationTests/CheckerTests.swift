@@ -301,9 +301,21 @@ import TorcSimulation
         let holders = checker.holders(of: v, dots: [sibling.dot], copies: copies, in: story.history)
         #expect(holders == 0b101)
         let write = story.history.writes[v]
-        #expect(checker.check(write, holders: holders, needed: 2, primaries: 2) == nil)
-        #expect(checker.check(write, holders: holders, needed: 3, primaries: 3)?.promise == .notDurable)
-        #expect(checker.check(write, holders: holders, needed: 2, primaries: 1)?.promise == .wrongAnswer)
+        func check(
+            _ needed: Int, _ primaries: Int, _ fallbacks: Int = 0, pw: Int = 0, sloppy: Bool = true, own: UInt64? = nil
+        ) -> Violation.Promise? {
+            checker.check(
+                write, holders: holders, needed: needed,
+                participation: Participation(primaries: primaries, fallbacks: fallbacks), primaryHolders: own,
+                neededPrimaries: pw, isSloppy: sloppy)?.promise
+        }
+        #expect(check(2, 2) == nil)
+        #expect(check(3, 3) == .notDurable)
+        #expect(check(2, 1) == .wrongAnswer)
+        #expect(check(2, 1, 1) == nil)
+        #expect(check(2, 1, 1, pw: 2) == .wrongAnswer)
+        #expect(check(2, 1, 1, sloppy: false) == .wrongAnswer)
+        #expect(check(2, 2, own: 1) == .notDurable)
         #expect(checker.check(shown: sibling.dot, name: "v", key: 0, copies: copies) == nil)
         #expect(checker.check(shown: sibling.dot, name: "v", key: 0, copies: [(1, nil)])?.promise == .notDurable)
     }

@@ -35,16 +35,18 @@ import TorcStorage
         let first = try Harness(folder.path)
         for index in 0..<50 { try first.put("k\(index)", "v\(index)") }
         let key = first.key("k7")
-        #expect(first.lanes[0].readInMemory(first.partition(key), key) == .known(.found(first.model[key]!)))
+        #expect(
+            first.lanes[0].readInMemory(RecordPlace(first.partition(key)), key) == .known(.found(first.model[key]!)))
         let other = first.key("other")
-        #expect(first.lanes[0].readInMemory(first.partition(other), other) == .known(.absent))
+        #expect(first.lanes[0].readInMemory(RecordPlace(first.partition(other)), other) == .known(.absent))
         try first.close()
 
         // All in tables now, nothing cached.
         let second = try Harness(folder.path)
-        #expect(second.lanes[0].readInMemory(second.partition(key), key) == .notInMemory)
+        #expect(second.lanes[0].readInMemory(RecordPlace(second.partition(key)), key) == .notInMemory)
         #expect(second.read(key) == .found(first.model[key]!))
-        #expect(second.lanes[0].readInMemory(second.partition(key), key) == .known(.found(first.model[key]!)))
+        #expect(
+            second.lanes[0].readInMemory(RecordPlace(second.partition(key)), key) == .known(.found(first.model[key]!)))
         #expect(second.read(other) == .absent)
         let partition = second.partition(key)
         let keys = (0..<60).map { second.key("k\($0)") }.filter { second.partition($0) == partition }
@@ -134,7 +136,7 @@ import TorcStorage
         let second = try Harness(folder.path, ringSize: size)
         var deferred = 0
         for (key, record) in first.model {
-            switch second.lanes[0].readInMemory(second.partition(key), key) {
+            switch second.lanes[0].readInMemory(RecordPlace(second.partition(key)), key) {
             case .notInMemory: deferred += 1
             case .known(let answer): #expect(answer == .found(record))
             }

@@ -43,6 +43,8 @@ final class Harness {
     let report: RecoveryReport
     let lanes: [LaneStore]
     var leaves: [LeafTable]
+    /// As the start counted them.
+    let hints: [[NodeID: HintTotal]]
     let ringSize: RingSize
     /// What every key holds, by the writes that were committed here.
     var model: [ObjectKey: ByteBuffer] = [:]
@@ -62,6 +64,7 @@ final class Harness {
         report = opened.report
         lanes = opened.lanes
         leaves = opened.leaves
+        hints = opened.hints
     }
 
     func key(_ name: String) -> ObjectKey {
@@ -115,7 +118,7 @@ final class Harness {
         try commit()
     }
 
-    func read(_ key: ObjectKey) -> StoreRead { store.readBlocking(partition(key), key) }
+    func read(_ key: ObjectKey) -> StoreRead { store.readBlocking(RecordPlace(partition(key)), key) }
 
     /// Everything in the store, by scanning.
     func contents() throws(StoreError) -> [ObjectKey: ByteBuffer] {

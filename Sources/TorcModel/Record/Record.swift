@@ -2,6 +2,11 @@
 //
 //   u64be checksum | u8 format | u8 n | u64be actor | u64be incarnation | varint counter | body
 //
+// and what `hints` holds under a target and an object key: format 2, which says after the counter for whom and
+// since when.
+//
+//   … | varint counter | u64be target | varint since | body
+//
 // The checksum is xxh3 over everything after it, seeded with the ring position, so that a record under
 // another key's name does not pass for its own. The header after it is local: it is neither replicated nor
 // hashed. The body is the object's canonical encoding (`VersionedObject.encode`), the bytes that replicas
@@ -36,32 +41,63 @@ package struct LocalHeader: Hashable, Sendable {
     }
 }
 
+/// What makes a record a hint: it is kept for another node, until that node has it.
+package struct HintNote: Hashable, Sendable {
+    /// The replica that it is for.
+    package var target: NodeID
+    /// When the first write was kept that the hint holds.
+    package var since: WallTime
+
+    package init(target: NodeID, since: WallTime) {
+        self.target = target
+        self.since = since
+    }
+}
+
 /// A record, its body still encoded.
 package struct Record: Hashable, Sendable {
     package static let format: UInt8 = 1
+    package static let hintFormat: UInt8 = 2
     private static let checksumBytes = 8
 
     package var header: LocalHeader
+    /// Nil: a replica's own record.
+    package var hint: HintNote?
     /// The canonical encoding of a `VersionedObject`.
     package var body: ByteBuffer
 
-    package init(header: LocalHeader, body: ByteBuffer) {
+    package init(header: LocalHeader, hint: HintNote? = nil, body: ByteBuffer) {
         self.header = header
+        self.hint = hint
         self.body = body
+    }
+
+    /// The bytes of `encoded`, before they are written.
+    package var encodedBytes: Int {
+        var head = ByteBuffer()
+        encodeHead(into: &head)
+        return head.readableBytes + body.readableBytes
     }
 
     package func encoded(for key: ObjectKey) -> ByteBuffer {
         var buffer = ByteBuffer()
-        buffer.reserveCapacity(Self.checksumBytes + 28 + body.readableBytes)
+        buffer.reserveCapacity(Self.checksumBytes + 28 + (hint == nil ? 0 : 18) + body.readableBytes)
+        encodeHead(into: &buffer)
+        buffer.writeImmutableBuffer(body)
+        buffer.setInteger(Self.checksum(of: buffer, key: key), at: 0)
+        return buffer
+    }
+
+    private func encodeHead(into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt64(0))
-        buffer.writeInteger(Self.format)
+        buffer.writeInteger(hint == nil ? Self.format : Self.hintFormat)
         buffer.writeInteger(header.copies)
         buffer.writeInteger(header.minting?.actor.rawValue ?? 0)
         buffer.writeInteger(header.minting?.incarnation.rawValue ?? 0)
         buffer.writeVarint(header.minting?.counter ?? 0)
-        buffer.writeImmutableBuffer(body)
-        buffer.setInteger(Self.checksum(of: buffer, key: key), at: 0)
-        return buffer
+        guard let hint else { return }
+        buffer.writeInteger(hint.target.rawValue)
+        buffer.writeVarint(hint.since.microseconds)
     }
 
     /// Checks the checksum and the header; the body is decoded when it is needed.
@@ -71,7 +107,8 @@ package struct Record: Hashable, Sendable {
         guard checksum == Self.checksum(of: bytes, key: key) else {
             throw MalformedBytes(.checksumMismatch, "record")
         }
-        guard try buffer.readFixed(UInt8.self, "record") == Self.format else {
+        let format = try buffer.readFixed(UInt8.self, "record")
+        guard format == Self.format || format == Self.hintFormat else {
             throw MalformedBytes(.unknownVersion, "record")
         }
         let copies = try buffer.readFixed(UInt8.self, "record")
@@ -85,6 +122,10 @@ package struct Record: Hashable, Sendable {
             copies: copies,
             minting: counter == 0
                 ? nil : .init(actor: actor, incarnation: incarnation, counter: counter))
+        if format == Self.hintFormat {
+            let target = NodeID(rawValue: try buffer.readFixed(UInt64.self, "hint"))
+            hint = HintNote(target: target, since: WallTime(microseconds: try buffer.readVarint("hint")))
+        }
         body = buffer
     }
 

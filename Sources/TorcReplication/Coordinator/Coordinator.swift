@@ -14,31 +14,13 @@
 import NIOCore
 package import TorcModel
 
-/// Draws the ids of a lane's operations. Each incarnation begins elsewhere: a replica answers an operation of
-/// the last incarnation on the link to this one, and the answer must find nothing here.
-struct OperationNumbers: Sendable {
-    let lane: Int
-    private var last: UInt64
-
-    init(lane: Int, incarnation: Incarnation) {
-        self.lane = lane
-        // 46 random bits of the 48 that an id has room for: the numbers never reach the bit that marks repair's.
-        last = Mutation.restartOperationNumbers.isActive ? 0 : incarnation.rawValue >> 18
-    }
-
-    mutating func next() -> OperationID {
-        last += 1
-        return OperationID(lane: lane, number: last)
-    }
-}
-
 package struct Coordinator: Sendable {
     private var view: NodeView
     private var lists: PreferenceLists
     package private(set) var properties: PropertiesTable
     private var draining = false
 
-    private var numbers: OperationNumbers
+    private var numbers: AskerNumbers
     private var gets: [OperationID: GetOperation] = [:]
     private var puts: [OperationID: PutOperation] = [:]
     private var deletes: [OperationID: DeleteOperation] = [:]
@@ -63,7 +45,7 @@ package struct Coordinator: Sendable {
             limits: configuration.limits, patience: LatencyEstimate().patience)
         lists = PreferenceLists(ring: ring)
         self.properties = properties
-        numbers = OperationNumbers(lane: configuration.lane, incarnation: configuration.incarnation)
+        numbers = AskerNumbers(.requests, lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
     /// Requests that are not answered.
@@ -103,7 +85,7 @@ package struct Coordinator: Sendable {
         let replicas = lists.replicas(of: get.key, copies: Int(properties.n))
         let quorum = try Quorums(options: get.options, properties: properties, replicaCount: replicas.count).read()
         let reader = Reader.client(request, headOnly: get.headOnly, unlessClock: get.unlessClock)
-        let id = numbers.next()
+        let id = numbers.nextOperation()
         requests[request] = id
         read(id, get.key, properties.n, reader, replicas, quorum, deadline, now, &effects)
     }
@@ -117,7 +99,7 @@ package struct Coordinator: Sendable {
             effects.append(.listed(request, .failed(partition: PartitionID(0))))
             return
         }
-        let id = numbers.next()
+        let id = numbers.nextOperation()
         let copies =
             switch list.subject {
             case .keys(let bucket): properties[bucket].n
@@ -172,12 +154,27 @@ package struct Coordinator: Sendable {
         let key = request.key
         let replicas = lists.replicas(of: key, copies: Int(properties.n))
         let needed = try needed(for: request, properties, replicas.count)
-        guard let own = replicas.firstIndex(of: view.node) else {
-            try forward(request, for: writer, properties, replicas, needed, deadline, now, &effects)
+        let reachable = view.reachable(of: replicas)
+        var fallbacks = needed.isSloppy ? lists.fallbacks(of: key, copies: Int(properties.n)) : []
+        let own: OwnPlace
+        if let place = replicas.firstIndex(of: view.node) {
+            own = .primary(place)
+        } else if needed.isSloppy, reachable.isEmpty, !writer.isPeer {
+            // Always writable: what no primary can be reached for is minted here, on what is kept for the first.
+            if !fallbacks.contains(view.node) { fallbacks.append(view.node) }
+            own = .fallback(fallbacks.firstIndex(of: view.node)!)
+        } else {
+            try forward(request, for: writer, properties, replicas, needed.copies, deadline, now, &effects)
             return
         }
-        let reachable = view.reachable(of: replicas).count
-        if reachable < needed { throw .unreachable(needed: needed, reachable: reachable) }
+        if reachable.count < needed.primaries {
+            throw .unreachable(needed: needed.primaries, reachable: reachable.count)
+        }
+        if reachable.count < needed.copies {
+            let spare = fallbacks.count { view.reaches($0) }
+            let possible = reachable.count + min(spare, replicas.count - reachable.count)
+            if possible < needed.copies { throw .unreachable(needed: needed.copies, reachable: possible) }
+        }
         switch request {
         case .get: preconditionFailure("a get is not written")
         case .put(let put):
@@ -186,23 +183,23 @@ package struct Coordinator: Sendable {
             let id = register(writer)
             let operation = PutOperation(
                 id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
-                needed: needed, context: put.context,
+                fallbacks: fallbacks, needed: needed, context: put.context,
                 change: .put(metadata: put.metadata, value: put.value, expiry: put.expiry, writeID: put.writeID),
                 condition: put.condition, returnedBody: put.returnedBody, deadline: deadline)
             guard let quorum else {
-                add(operation, id, &effects)
+                add(operation, id, now, &effects)
                 return
             }
             puts[id] = operation
-            timers.wake(id, .put, at: deadline)
-            read(numbers.next(), key, properties.n, .condition(of: id), replicas, quorum, deadline, now, &effects)
+            wakePut(id, now)
+            read(numbers.nextOperation(), key, properties.n, .condition(of: id), replicas, quorum, deadline, now, &effects)
         case .delete(let delete):
             if let context = delete.context {
                 let id = register(writer)
                 let operation = PutOperation(
                     id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
-                    needed: needed, context: context, change: .delete, deadline: deadline)
-                add(operation, id, &effects)
+                    fallbacks: fallbacks, needed: needed, context: context, change: .delete, deadline: deadline)
+                add(operation, id, now, &effects)
                 return
             }
             let quorum = try Quorums(
@@ -210,15 +207,15 @@ package struct Coordinator: Sendable {
             ).readBeforeDelete()
             let id = register(writer)
             deletes[id] = DeleteOperation(
-                writer: writer, key: key, properties: properties, replicas: replicas, own: own, needed: needed,
-                deadline: deadline)
-            read(numbers.next(), key, properties.n, .deletion(of: id), replicas, quorum, deadline, now, &effects)
+                writer: writer, key: key, properties: properties, replicas: replicas, own: own,
+                fallbacks: fallbacks, needed: needed, deadline: deadline)
+            read(numbers.nextOperation(), key, properties.n, .deletion(of: id), replicas, quorum, deadline, now, &effects)
         }
     }
 
     private func needed(
         for request: ClientRequest, _ properties: BucketProperties, _ replicaCount: Int
-    ) throws(Refusal) -> Int {
+    ) throws(Refusal) -> WriteQuorum {
         switch request {
         case .get: preconditionFailure("a get is not written")
         case .put(let put):
@@ -253,20 +250,27 @@ package struct Coordinator: Sendable {
         effects.append(.send(.forward(message), to: target))
     }
 
-    private mutating func add(_ operation: PutOperation, _ id: OperationID, _ effects: inout [CoordinatorEffect]) {
+    private mutating func add(
+        _ operation: PutOperation, _ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
         puts[id] = operation
-        timers.wake(id, .put, at: operation.deadline)
+        wakePut(id, now)
         puts[id]!.mint(&effects)
     }
 
+    /// At its deadline, or when who has not answered shall be stood in for.
+    private mutating func wakePut(_ id: OperationID, _ now: Now) {
+        timers.wake(id, .put, at: min(puts[id]!.deadline, now.monotonic.advanced(by: view.limits.writePatience)))
+    }
+
     private mutating func register(_ writer: Writer) -> OperationID {
-        let id = numbers.next()
+        let id = numbers.nextOperation()
         if case .client(let request) = writer { requests[request] = id }
         return id
     }
 
     private mutating func conclude(
-        _ id: OperationID, _ outcome: PutOutcome?, _ effects: inout [CoordinatorEffect]
+        _ id: OperationID, _ outcome: PutOutcome?, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
         switch outcome {
         case nil: break
@@ -275,10 +279,10 @@ package struct Coordinator: Sendable {
         case .restamp:
             guard var put = puts.removeValue(forKey: id) else { return }
             effects.append(.observed(.lwwRestamped(put.key)))
-            let next = Mutation.acceptStaleRestampAck.isActive ? id : numbers.next()
+            let next = Mutation.acceptStaleRestampAck.isActive ? id : numbers.nextOperation()
             put.rename(to: next)
             if case .client(let request) = put.writer { requests[request] = next }
-            add(put, next, &effects)
+            add(put, next, now, &effects)
         }
     }
 
@@ -288,8 +292,9 @@ package struct Coordinator: Sendable {
         _ id: OperationID, _ key: ObjectKey, _ copies: UInt8, _ reader: Reader, _ replicas: [NodeID],
         _ quorum: ReadQuorum, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
+        let fallbacks = quorum.isSloppy ? lists.fallbacks(of: key, copies: Int(copies)) : []
         var get = GetOperation(
-            id: id, key: key, copies: copies, reader: reader, replicas: replicas, quorum: quorum,
+            id: id, key: key, copies: copies, reader: reader, replicas: replicas, fallbacks: fallbacks, quorum: quorum,
             deadline: deadline, now: now.monotonic, node: view.node)
         if let outcome = get.begin(view, now.monotonic, &effects) {
             // Nothing was asked, so nothing is waited for.
@@ -355,12 +360,12 @@ package struct Coordinator: Sendable {
                 case .failed(let failure): .failed(failure)
                 }
             effects.append(.answer(request, .get(answer)))
-        case .condition(let id): conclude(id, puts[id]?.checked(outcome, now, &effects), &effects)
+        case .condition(let id): conclude(id, puts[id]?.checked(outcome, now, &effects), now, &effects)
         case .deletion(let id):
             guard let delete = deletes.removeValue(forKey: id) else { return }
             switch delete.read(outcome) {
             case .done(let result): finish(delete.writer, result, &effects)
-            case .write(let context): add(delete.write(context, id: id), id, &effects)
+            case .write(let context): add(delete.write(context, id: id), id, now, &effects)
             }
         }
     }
@@ -412,10 +417,37 @@ package struct Coordinator: Sendable {
         case .deferred: settle(id, gets[id]?.ownDeferred(view, now.monotonic, &effects), now, &effects)
         case .read(let outcome): read(id, outcome, from: view.node, now, &effects)
         case .wrote(let outcome): wrote(id, outcome, from: view.node, now, &effects)
-        case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), &effects)
-        case .mintSynced: wrote(id, .stored, from: view.node, now, &effects)
-        case .refused(let refusal): conclude(id, puts[id]?.refused(refusal), &effects)
+        case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), now, &effects)
+        case .mintSynced: conclude(id, puts[id]?.mintSynced(view, now, &effects), now, &effects)
+        case .refused(let refusal): conclude(id, puts[id]?.refused(refusal), now, &effects)
         }
+    }
+
+    /// An answer of this node as a stand-in for `target`.
+    package mutating func hintReplied(
+        _ id: OperationID, _ reply: VnodeReply, of target: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        switch reply {
+        case .read(let outcome): hintRead(id, outcome, of: target, from: view.node, now, &effects)
+        case .wrote(let outcome): hinted(id, outcome, of: target, from: view.node, now, &effects)
+        // What a stand-in reads is not waited for, and it mints under its own name.
+        case .deferred, .minted, .mintSynced, .refused: break
+        }
+    }
+
+    private mutating func hinted(
+        _ id: OperationID, _ outcome: WriteOutcome, of target: NodeID, from node: NodeID, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        conclude(id, puts[id]?.hinted(outcome, of: target, by: node, view, now, &effects), now, &effects)
+    }
+
+    private mutating func hintRead(
+        _ id: OperationID, _ outcome: ReadOutcome, of target: NodeID, from node: NodeID, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        let result = gets[id]?.hintAnswered(outcome, of: target, by: node, view, now.monotonic, &effects)
+        settle(id, result, now, &effects)
     }
 
     /// A message of a peer, or of another lane of this node.
@@ -425,6 +457,9 @@ package struct Coordinator: Sendable {
         switch message {
         case .wrote(let id, let outcome): wrote(id, outcome, from: node, now, &effects)
         case .readResult(let id, let outcome): read(id, outcome, from: node, now, &effects)
+        case .hinted(let id, let target, let outcome): hinted(id, outcome, of: target, from: node, now, &effects)
+        case .hintResult(let id, let target, let outcome):
+            hintRead(id, outcome, of: target, from: node, now, &effects)
         case .forward(let forward): take(forward, from: node, now, &effects)
         case .forwarded(let id, let result):
             guard let operation = forwards[id], operation.target == node else { return }
@@ -452,8 +487,8 @@ package struct Coordinator: Sendable {
         _ id: OperationID, _ outcome: WriteOutcome, from node: NodeID, _ now: Now,
         _ effects: inout [CoordinatorEffect]
     ) {
-        if let result = puts[id]?.wrote(outcome, by: node, view.limits, now) {
-            conclude(id, result, &effects)
+        if puts[id] != nil {
+            conclude(id, puts[id]!.wrote(outcome, by: node, view, now, &effects), now, &effects)
         } else if gets[id] != nil {
             settle(id, gets[id]!.wrote(outcome, by: node, view, now.monotonic, &effects), now, &effects)
         }
@@ -490,7 +525,7 @@ package struct Coordinator: Sendable {
     /// What was awaited of it will not come.
     package mutating func peerDown(_ node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
         guard view.linked.remove(node) != nil else { return }
-        for id in puts.keys.sorted() { conclude(id, puts[id]?.peerDown(node, now), &effects) }
+        for id in puts.keys.sorted() { conclude(id, puts[id]?.peerDown(node, view, now, &effects), now, &effects) }
         for id in gets.keys.sorted() where gets[id] != nil {
             settle(id, gets[id]!.peerDown(node, view, now.monotonic, &effects), now, &effects)
         }
@@ -551,7 +586,13 @@ package struct Coordinator: Sendable {
                 settle(id, gets[id]!.woken(view, now.monotonic, &effects), now, &effects)
             }
         case .put:
-            if let put = puts.removeValue(forKey: id) { finish(put.writer, put.timedOut(), &effects) }
+            if now.monotonic >= puts[id]!.deadline {
+                let put = puts.removeValue(forKey: id)!
+                finish(put.writer, put.timedOut(), &effects)
+            } else {
+                puts[id]!.impatient(view, &effects)
+                wakePut(id, now)
+            }
         case .forward:
             if let forward = forwards.removeValue(forKey: id) { finish(forward.writer, forward.lost, &effects) }
         case .list: endListing(id, with: .failed(partition: listings[id]!.currentPartition), &effects)

@@ -16,8 +16,9 @@ struct DeleteOperation: Sendable {
     let key: ObjectKey
     let properties: BucketProperties
     let replicas: [NodeID]
-    let own: Int
-    let needed: Int
+    let own: OwnPlace
+    let fallbacks: [NodeID]
+    let needed: WriteQuorum
     let deadline: MonotonicTime
 
     func read(_ outcome: GetOutcome) -> DeleteStep {
@@ -34,7 +35,7 @@ struct DeleteOperation: Sendable {
 
     func write(_ context: CausalContext, id: OperationID) -> PutOperation {
         PutOperation(
-            id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own, needed: needed,
-            context: context, change: .delete, deadline: deadline)
+            id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
+            fallbacks: fallbacks, needed: needed, context: context, change: .delete, deadline: deadline)
     }
 }

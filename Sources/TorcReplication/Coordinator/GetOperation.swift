@@ -16,6 +16,13 @@
 //
 // Only answers count, never replicas as such: a replica that cannot read its record has not said "not found".
 //
+// Stand-ins. For each primary that cannot be reached the fallback that would keep its hints is asked for them.
+// What it keeps is merged when it comes in time; that it keeps nothing says nothing. While R primaries can
+// answer, only theirs count, so a read that p primaries have answered meets every write that q primaries have
+// acknowledged, if p + q > n, whatever stand-ins did. Only where R primaries cannot be had does an object that a
+// stand-in keeps count as the answer of the one that it stands for: such a read promises what its p primaries
+// do, and says how many they were.
+//
 // After riak_kv_get_core.erl: enough / response / final action.
 
 import NIOCore
@@ -73,6 +80,13 @@ struct GetOperation: Sendable {
         var earlier: [ContentHash] = []
     }
 
+    /// The fallback that is asked in place of a primary.
+    private struct StandIn: Sendable {
+        let node: NodeID
+        /// Its primary's place.
+        let target: Int
+    }
+
     private struct HashAnswer: Sendable {
         var place: Int
         var hash: ContentHash
@@ -84,6 +98,9 @@ struct GetOperation: Sendable {
     private let copies: UInt8
     private let replicas: [NodeID]
     private let own: Int?
+    private let fallbacks: [NodeID]
+    /// Their places follow those of the replicas.
+    private var standIns: [StandIn] = []
     private let quorum: ReadQuorum
     private(set) var deadline: MonotonicTime
     /// When the coordinator's timer for it is set.
@@ -112,14 +129,15 @@ struct GetOperation: Sendable {
     private var othersAreLeft = true
 
     init(
-        id: OperationID, key: ObjectKey, copies: UInt8, reader: Reader, replicas: [NodeID], quorum: ReadQuorum,
-        deadline: MonotonicTime, now: MonotonicTime, node: NodeID
+        id: OperationID, key: ObjectKey, copies: UInt8, reader: Reader, replicas: [NodeID], fallbacks: [NodeID],
+        quorum: ReadQuorum, deadline: MonotonicTime, now: MonotonicTime, node: NodeID
     ) {
         self.id = id
         self.key = key
         self.copies = copies
         self.reader = reader
         self.replicas = replicas
+        self.fallbacks = fallbacks
         self.quorum = quorum
         self.deadline = deadline
         scheduled = deadline
@@ -145,9 +163,30 @@ struct GetOperation: Sendable {
         return coming
     }
 
+    private var primaries: ReplicaSet { ReplicaSet(first: replicas.count) }
+
+    /// Primaries that have answered, and those of them that hold nothing.
+    private var primaryHeard: ReplicaSet { heard.intersection(primaries) }
+    private var primaryAbsent: ReplicaSet { absent.intersection(primaries) }
+
     private var votes: Int {
-        (quorum.notFoundOK ? heard.count : heard.subtracting(absent).count) + repeatedVotes
+        (quorum.notFoundOK ? primaryHeard.count : primaryHeard.subtracting(absent).count) + repeatedVotes
     }
+
+    /// Primaries that have not answered and whose stand-ins keep something: as many as there are nodes behind it.
+    private var standInVotes: Int {
+        var nodes: [NodeID] = []
+        for (index, standIn) in standIns.enumerated() {
+            let place = replicas.count + index
+            guard heard.contains(place), !absent.contains(place) || Mutation.countFallbackAbsence.isActive,
+                !heard.contains(standIn.target), !nodes.contains(standIn.node)
+            else { continue }
+            nodes.append(standIn.node)
+        }
+        return nodes.count
+    }
+
+    private var standInsAwaited: Int { waiting.subtracting(primaries).count }
 
     // MARK: Events
 
@@ -157,7 +196,12 @@ struct GetOperation: Sendable {
             phase = .repairing
             return .refused(.unreachable(needed: quorum.primaries, reachable: reachable.count))
         }
-        if reachable.count < quorum.needed { return giveUp(&effects) }
+        if reachable.count < quorum.needed {
+            let spare = fallbacks.count { view.reaches($0) }
+            if reachable.count + min(spare, replicas.count - reachable.count) < quorum.needed {
+                return giveUp(&effects)
+            }
+        }
         nextAsk = now.advanced(by: view.patience)
         guard let own else { return advance(view, now, &effects) }
         asked.insert(own)
@@ -196,6 +240,20 @@ struct GetOperation: Sendable {
         return advance(view, now, &effects)
     }
 
+    /// What a stand-in keeps for `target`.
+    mutating func hintAnswered(
+        _ outcome: ReadOutcome, of target: NodeID, by node: NodeID, _ view: NodeView, _ now: MonotonicTime,
+        _ effects: inout [CoordinatorEffect]
+    ) -> GetOutcome? {
+        guard let index = standIns.firstIndex(where: { $0.node == node && replicas[$0.target] == target }) else {
+            return nil
+        }
+        let place = replicas.count + index
+        guard waiting.contains(place) else { return nil }
+        take(outcome, from: place, view)
+        return advance(view, now, &effects)
+    }
+
     /// An answer to a write-back, or to a repair, of which nothing is made.
     mutating func wrote(
         _ outcome: WriteOutcome, by node: NodeID, _ view: NodeView, _ now: MonotonicTime,
@@ -214,16 +272,25 @@ struct GetOperation: Sendable {
     mutating func peerDown(
         _ node: NodeID, _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
-        guard let place = replicas.firstIndex(of: node) else { return nil }
-        if waiting.contains(place) {
-            failed.insert(place)
-            unmatched.removeAll { $0.place == place }
+        for (index, standIn) in standIns.enumerated() where standIn.node == node {
+            lose(replicas.count + index)
         }
-        if case .writingBack(var back) = phase, back.pending.contains(place) {
-            back.failed.insert(place)
-            phase = .writingBack(back)
+        if let place = replicas.firstIndex(of: node) {
+            lose(place)
+            if case .writingBack(var back) = phase, back.pending.contains(place) {
+                back.failed.insert(place)
+                phase = .writingBack(back)
+            }
+        } else if standIns.isEmpty {
+            return nil
         }
         return advance(view, now, &effects)
+    }
+
+    private mutating func lose(_ place: Int) {
+        guard waiting.contains(place) else { return }
+        failed.insert(place)
+        unmatched.removeAll { $0.place == place }
     }
 
     /// When it wants to be woken, or to expire.
@@ -344,7 +411,7 @@ struct GetOperation: Sendable {
 
     /// A late answer, while W copies of what will be answered are waited for, may be one of them.
     private mutating func noteHolder(_ place: Int, of object: VersionedObject?) {
-        guard case .writingBack(var back) = phase else { return }
+        guard case .writingBack(var back) = phase, place < replicas.count else { return }
         if let object, object.merged(with: back.object) != object { return }
         back.holders.insert(place)
         phase = .writingBack(back)
@@ -355,25 +422,35 @@ struct GetOperation: Sendable {
     private mutating func advance(
         _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
-        matchHashes(now, &effects)
+        matchHashes(view, now, &effects)
         switch phase {
         case .reading(let waitsForOwn):
-            if votes >= quorum.needed { return conclude(view, now, &effects) }
-            if quorum.basicQuorum, !quorum.notFoundOK, absent.count > replicas.count / 2, absent == heard {
+            if votes >= quorum.needed { return conclude(fallbacks: 0, view, now, &effects) }
+            if quorum.basicQuorum, !quorum.notFoundOK, primaryAbsent.count > replicas.count / 2, absent == heard {
                 phase = .repairing
-                return .absent(Participation(primaries: absent.count))
+                return .absent(Participation(primaries: primaryAbsent.count))
             }
             var others = view.reachable(of: replicas).subtracting(asked)
-            let mayCome = waiting.count + others.count
+            let mayCome = waiting.intersection(primaries).count + others.count
             if votes + mayCome < quorum.needed {
+                askStandIns(view, now, &effects)
+                let answered = votes + standInVotes
+                if answered >= quorum.needed, primaryHeard.count >= quorum.primaries {
+                    return conclude(fallbacks: standInVotes, view, now, &effects)
+                }
+                let isPossible =
+                    answered + mayCome + standInsAwaited >= quorum.needed
+                    && primaryHeard.count + mayCome >= quorum.primaries
                 // R objects cannot be had any more. That R replicas hold nothing still can be.
-                guard !quorum.notFoundOK, absent == heard, failed.isEmpty, absent.count < quorum.needed,
-                    !Mutation.absentOfOne.isActive,
-                    absent.count + mayCome >= quorum.needed
-                else { return giveUp(&effects) }
+                let mayBeAbsent =
+                    !quorum.notFoundOK && absent == heard && failed.intersection(primaries).isEmpty
+                    && primaryAbsent.count < quorum.needed
+                    && !Mutation.absentOfOne.isActive && primaryAbsent.count + mayCome >= quorum.needed
+                if !isPossible, !mayBeAbsent { return giveUp(&effects) }
             }
             if waitsForOwn { return nil }
-            var expected = votes + waiting.count
+            askStandIns(view, now, &effects)
+            var expected = votes + waiting.intersection(primaries).count
             while expected < quorum.needed, let place = view.next(of: others, in: replicas) {
                 others.remove(place)
                 ask(place, view, now, &effects)
@@ -389,33 +466,56 @@ struct GetOperation: Sendable {
         }
     }
 
+    /// For each primary that cannot be reached, or has failed, the fallback that would keep its hints: the next
+    /// that stands for none, or the first.
+    private mutating func askStandIns(_ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
+        if fallbacks.isEmpty { return }
+        let present = view.reachable(of: replicas).union(heard).subtracting(failed)
+        if present.intersection(primaries).count == replicas.count { return }
+        let reachable = fallbacks.filter { view.reaches($0) }
+        guard let first = reachable.first else { return }
+        for target in replicas.indices
+        where !present.contains(target) && !standIns.contains(where: { $0.target == target }) {
+            let node = reachable.first { candidate in !standIns.contains { $0.node == candidate } } ?? first
+            let place = replicas.count + standIns.count
+            standIns.append(StandIn(node: node, target: target))
+            asked.insert(place)
+            read(place, merged.map { .unless($0.hash) } ?? .full, now, view, &effects)
+        }
+    }
+
     /// Hashes that match nothing that is held: the objects themselves are asked for.
-    private mutating func matchHashes(_ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
+    private mutating func matchHashes(
+        _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) {
         if unmatched.isEmpty { return }
         if merged != nil {
             let answers = unmatched
             unmatched = []
             for answer in answers { take(answer.hash, from: answer.place) }
-            for answer in unmatched { fetch(from: answer.place, now, &effects) }
+            for answer in unmatched { fetch(from: answer.place, view, now, &effects) }
             unmatched = []
         } else if askedForObject.subtracting(heard).subtracting(failed).isEmpty {
-            fetch(from: unmatched.removeFirst().place, now, &effects)
+            fetch(from: unmatched.removeFirst().place, view, now, &effects)
         }
     }
 
     /// R answers are in. Nil: they must be written back first.
     private mutating func conclude(
-        _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+        fallbacks: Int, _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
-        let participation = Participation(primaries: heard.count)
+        let participation = Participation(primaries: primaryHeard.count, fallbacks: fallbacks)
         guard let merged else {
             phase = .repairing
             return .absent(participation)
         }
-        if let needed = quorum.writeBack, merged.current.count < needed, !Mutation.answerBeforeWriteBack.isActive {
+        let holders = merged.current.intersection(primaries)
+        if let needed = writeBack(answered: primaryHeard.count), holders.count < needed,
+            !Mutation.answerBeforeWriteBack.isActive
+        {
             phase = .writingBack(
                 WriteBack(
-                    object: merged.object, participation: participation, needed: needed, holders: merged.current))
+                    object: merged.object, participation: participation, needed: needed, holders: holders))
             nextAsk = max(nextAsk, now.advanced(by: view.patience))
             othersAreLeft = true
             repairStale(&effects)
@@ -430,6 +530,12 @@ struct GetOperation: Sendable {
             sendMerged(to: own, &effects)
         }
         return .found(merged.object, participation)
+    }
+
+    /// What stand-ins made up for does not make the quorums overlap; then nothing need be written back.
+    private func writeBack(answered: Int) -> Int? {
+        guard let needed = quorum.writeBack else { return nil }
+        return answered + needed > replicas.count ? needed : nil
     }
 
     private mutating func advanceWriteBack(
@@ -459,10 +565,12 @@ struct GetOperation: Sendable {
         phase = .repairing
         repairStale(&effects)
         // R replicas hold nothing, and none has failed: fewer would not meet every W that was acknowledged.
-        if absent.count >= quorum.needed || Mutation.absentOfOne.isActive, absent == heard, failed.isEmpty {
-            return .absent(Participation(primaries: absent.count))
+        if primaryAbsent.count >= quorum.needed || Mutation.absentOfOne.isActive, absent == heard,
+            failed.intersection(primaries).isEmpty
+        {
+            return .absent(Participation(primaries: primaryAbsent.count))
         }
-        if !unreadable.isEmpty, unreadable == asked { return .refused(.unreadable) }
+        if !unreadable.isEmpty, unreadable == asked.intersection(primaries) { return .refused(.unreadable) }
         return .failed(ReadFailure(needed: quorum.needed, answered: votes, timedOut: false))
     }
 
@@ -485,30 +593,39 @@ struct GetOperation: Sendable {
         } else {
             want = .hash
         }
-        read(place, want, now, &effects)
+        read(place, want, now, view, &effects)
     }
 
-    private mutating func fetch(from place: Int, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
+    private mutating func fetch(
+        from place: Int, _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+    ) {
         askedForObject.insert(place)
-        read(place, merged.map { .unless($0.hash) } ?? .full, now, &effects)
+        read(place, merged.map { .unless($0.hash) } ?? .full, now, view, &effects)
     }
 
     private func read(
-        _ place: Int, _ want: ReplicaRead.Want, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
+        _ place: Int, _ want: ReplicaRead.Want, _ now: MonotonicTime, _ view: NodeView,
+        _ effects: inout [CoordinatorEffect]
     ) {
-        let read = ReplicaRead(operation: id, key: key, copies: copies, want: want)
-        if place == own {
+        var read = ReplicaRead(operation: id, key: key, copies: copies, want: want)
+        var node = place < replicas.count ? replicas[place] : view.node
+        if place >= replicas.count {
+            let standIn = standIns[place - replicas.count]
+            node = standIn.node
+            read.hint = replicas[standIn.target]
+        }
+        if node == view.node {
             effects.append(.localRead(read))
         } else {
-            let remaining = deadline.duration(since: now)
-            effects.append(.send(.read(read, remaining: remaining), to: replicas[place]))
+            effects.append(.send(.read(read, remaining: deadline.duration(since: now)), to: node))
         }
     }
 
     /// Sends the merged object to those that are known to hold less.
     private mutating func repairStale(_ effects: inout [CoordinatorEffect]) {
         guard let merged, !Mutation.skipReadRepair.isActive else { return }
-        let stale = heard.subtracting(merged.current).subtracting(merged.repaired)
+        // A hint that is behind is merged where it is delivered.
+        let stale = primaryHeard.subtracting(merged.current).subtracting(merged.repaired)
         if stale.isEmpty { return }
         for place in stale {
             if case .writingBack(var back) = phase {

@@ -118,7 +118,7 @@ struct ListOperation: Sendable {
 
     /// What can be done now: gives the client what it waits for, then names what is to be asked.
     mutating func advance(
-        _ view: NodeView, _ lists: inout PreferenceLists, _ numbers: inout OperationNumbers,
+        _ view: NodeView, _ lists: inout PreferenceLists, _ numbers: inout AskerNumbers,
         _ questions: inout [(OperationID, Question)], _ effects: inout [CoordinatorEffect]
     ) -> Outcome? {
         deliver(&effects)
@@ -130,7 +130,7 @@ struct ListOperation: Sendable {
         for index in slots.indices {
             guard case .idle = slots[index].phase else { continue }
             guard let place = nextReplica(for: slots[index], view) else { return .failed(slots[index].partition) }
-            let page = numbers.next()
+            let page = numbers.nextOperation()
             let replica = slots[index].replicas[place]
             slots[index].tried.insert(place)
             slots[index].phase = .asked(page: page, replica: replica)

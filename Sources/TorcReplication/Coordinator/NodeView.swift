@@ -36,6 +36,11 @@ struct NodeView: Sendable {
 struct PreferenceLists: Sendable {
     private(set) var ring: Ring
     private var byCopies: [[[NodeID]]] = []
+    /// By copies, then partition; made when they are first asked for.
+    private var fallbacksByCopies: [[[NodeID]]] = []
+
+    /// So many nodes after the primaries may stand in for them; those that follow are not asked.
+    static let fallbackLimit = 16
 
     init(ring: Ring) { self.ring = ring }
 
@@ -53,5 +58,20 @@ struct PreferenceLists: Sendable {
 
     mutating func replicas(of key: ObjectKey, copies: Int) -> [NodeID] {
         replicas(of: ring.size.partition(of: key.position), copies: copies)
+    }
+
+    /// The nodes that may stand in for the replicas of a key, in their order.
+    mutating func fallbacks(of key: ObjectKey, copies: Int) -> [NodeID] {
+        if ring.members.count <= copies { return [] }
+        if fallbacksByCopies.isEmpty {
+            fallbacksByCopies = Array(repeating: [], count: BucketProperties.maximumCopies + 1)
+        }
+        if fallbacksByCopies[copies].isEmpty {
+            fallbacksByCopies[copies] = (0..<ring.size.partitions).map {
+                let list = ring.preferenceList(of: PartitionID($0), count: copies + Self.fallbackLimit)
+                return Array(list.dropFirst(copies))
+            }
+        }
+        return fallbacksByCopies[copies][ring.size.partition(of: key.position).index]
     }
 }

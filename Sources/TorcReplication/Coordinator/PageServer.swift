@@ -18,8 +18,6 @@ struct PageServer: Sendable {
     static let bytesForScan = 256 << 10
     /// Pages being read, or waiting for a sync; one more is refused `overloaded`.
     static let pagesAtOnce = 64
-    /// Numbers from here on are scans; the replicas' reads have those below.
-    static let firstToken: UInt64 = 1 << 63
 
     private struct Page: Sendable {
         var asker: NodeID
@@ -39,7 +37,7 @@ struct PageServer: Sendable {
     private var pages: [StoreToken: Page] = [:]
     /// Ascending by batch.
     private var held: Deque<Held> = []
-    private var lastToken = firstToken
+    private var numbers: AskerNumbers
     /// The last batch that the store was told to write, and the last that is on disk.
     private var written = BatchNumber(rawValue: 0)
     private var synced = BatchNumber(rawValue: 0)
@@ -47,6 +45,7 @@ struct PageServer: Sendable {
     init(configuration: LaneConfiguration, ring: Ring) {
         self.configuration = configuration
         self.ring = ring
+        numbers = AskerNumbers(.listings, lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
     var isIdle: Bool { pages.isEmpty && held.isEmpty }
@@ -101,8 +100,7 @@ struct PageServer: Sendable {
     }
 
     private mutating func scan(_ page: Page, _ effects: inout [LaneEffect]) {
-        lastToken += 1
-        let token = StoreToken(rawValue: lastToken)
+        let token = numbers.nextToken()
         pages[token] = page
         effects.append(
             .scan(

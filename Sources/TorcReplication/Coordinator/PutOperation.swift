@@ -26,6 +26,10 @@ enum Writer: Hashable, Sendable {
     case peer(NodeID, OperationID)
     /// The client went away; the write goes on.
     case nobody
+
+    var isPeer: Bool {
+        if case .peer = self { true } else { false }
+    }
 }
 
 /// What the coordinator does next with a write.
@@ -33,6 +37,17 @@ enum PutOutcome: Hashable, Sendable {
     case done(WriteAnswer)
     /// Mint again, under a new operation id.
     case restamp
+}
+
+/// Where the node that coordinates a write stands in its key's list.
+enum OwnPlace: Hashable, Sendable {
+    case primary(Int)
+    /// Among the fallbacks: no primary can be reached.
+    case fallback(Int)
+
+    var isFallback: Bool {
+        if case .fallback = self { true } else { false }
+    }
 }
 
 struct PutOperation: Sendable {
@@ -44,13 +59,23 @@ struct PutOperation: Sendable {
 
     private struct Replication: Sendable {
         var object: VersionedObject
+        let write: ReplicaWrite
+        /// Primaries.
         var stored = ReplicaSet()
-        /// Who may still acknowledge.
+        /// Primaries that may still acknowledge.
         var awaited: ReplicaSet
+        var standIns: StandIns
         /// Only a deliberate fault makes it more than none.
         var repeats = 0
 
-        var copies: Int { stored.count + repeats }
+        /// Filled places, with as many distinct nodes behind them.
+        var copies: Int { stored.count + repeats + standIns.places(beside: stored) }
+        var primaries: Int { Mutation.countFallbackAsPrimary.isActive ? copies : stored.count + repeats }
+        var possiblePrimaries: Int { stored.union(awaited).count + repeats }
+        var possible: Int {
+            let primaries = stored.union(awaited)
+            return primaries.count + repeats + standIns.places(beside: primaries, awaited: true)
+        }
 
         mutating func store(_ place: Int) {
             stored.insert(place)
@@ -65,8 +90,9 @@ struct PutOperation: Sendable {
     private let copies: UInt8
     private let mode: ConflictMode
     private let replicas: [NodeID]
-    private let own: Int
-    private let needed: Int
+    private let own: OwnPlace
+    private let fallbacks: [NodeID]
+    private let needed: WriteQuorum
     private let returnedBody: ReturnedBody
     private let context: CausalContext?
     private let change: MintRequest.Change
@@ -78,8 +104,10 @@ struct PutOperation: Sendable {
     private var above = HybridTimestamp.zero
 
     init(
-        id: OperationID, key: ObjectKey, writer: Writer, properties: BucketProperties, replicas: [NodeID], own: Int,
-        needed: Int, context: CausalContext?, change: MintRequest.Change, condition: WriteCondition? = nil,
+        id: OperationID, key: ObjectKey, writer: Writer, properties: BucketProperties, replicas: [NodeID],
+        own: OwnPlace,
+        fallbacks: [NodeID], needed: WriteQuorum, context: CausalContext?, change: MintRequest.Change,
+        condition: WriteCondition? = nil,
         returnedBody: ReturnedBody = .nothing, deadline: MonotonicTime
     ) {
         self.id = id
@@ -90,6 +118,7 @@ struct PutOperation: Sendable {
         mode = properties.conflictMode
         self.replicas = replicas
         self.own = own
+        self.fallbacks = fallbacks
         self.needed = needed
         self.context = context
         self.change = change
@@ -130,8 +159,11 @@ struct PutOperation: Sendable {
             .mint(
                 MintRequest(
                     operation: id, key: key, copies: copies, mode: mode, context: context, change: change,
-                    condition: condition, above: above)))
+                    condition: condition, above: above, hint: own.isFallback ? replicas[Self.ownTarget] : nil)))
     }
+
+    /// Where no primary can be reached a fallback mints, on what it keeps for the first.
+    private static let ownTarget = 0
 
     /// Stamped here, and in the log: the other replicas are sent it while the disk syncs.
     mutating func minted(
@@ -142,23 +174,65 @@ struct PutOperation: Sendable {
             operation: id, key: key, copies: copies, body: minted.body,
             dot: minted.object.mode == .lww ? minted.dot : nil)
         let awaited = view.reachable(of: replicas)
-        for place in awaited where place != own { effects.append(.send(.write(write), to: replicas[place])) }
-        var replication = Replication(object: minted.object, awaited: awaited)
-        if Mutation.countUnsyncedMint.isActive { replication.store(own) }
+        for place in awaited where .primary(place) != own {
+            effects.append(.send(.write(write), to: replicas[place]))
+        }
+        var replication = Replication(
+            object: minted.object, write: write, awaited: awaited, standIns: StandIns(fallbacks: fallbacks))
+        switch own {
+        case .primary(let place): if Mutation.countUnsyncedMint.isActive { replication.store(place) }
+        case .fallback(let index): replication.standIns.add(index, for: Self.ownTarget)
+        }
+        if !fallbacks.isEmpty, awaited.count < replicas.count || !view.suspected.isEmpty {
+            // Who is suspected is sent it, and may answer all the same.
+            for place in replicas.indices
+            where !awaited.contains(place) || view.suspected.contains(replicas[place]) && .primary(place) != own {
+                standIn(for: place, &replication, view, &effects)
+            }
+        }
         phase = .replicating(replication)
         return settle(now)
+    }
+
+    /// The next fallback keeps it for a primary, unless one does already.
+    private func standIn(
+        for target: Int, _ replication: inout Replication, late: Bool = true, _ view: NodeView,
+        _ effects: inout [CoordinatorEffect]
+    ) {
+        guard !replication.stored.contains(target), !replication.standIns.covers(target, late: late),
+            let fallback = replication.standIns.next(for: target, reachable: { view.reaches($0) })
+        else { return }
+        var write = replication.write
+        write.hint = replicas[target]
+        let node = fallbacks[fallback]
+        effects.append(node == view.node ? .localWrite(write) : .send(.write(write), to: node))
     }
 
     mutating func refused(_ refusal: Refusal) -> PutOutcome? {
         guard case .minting = phase else { return nil }
         // Nothing is there that could be deleted.
-        if change == .delete, refusal == .notFound { return .done(.ok(Participation(primaries: 1), nil)) }
+        if change == .delete, refusal == .notFound {
+            let isFallback = own.isFallback
+            return .done(.ok(Participation(primaries: isFallback ? 0 : 1, fallbacks: isFallback ? 1 : 0), nil))
+        }
         // An earlier stamp of this write is out already.
-        return .done(restamps == 0 ? .refused(refusal) : .indeterminate(copies: 0, needed: needed))
+        return .done(restamps == 0 ? .refused(refusal) : .indeterminate(copies: 0, needed: needed.copies))
+    }
+
+    /// This node's own stamped write is on disk.
+    mutating func mintSynced(
+        _ view: NodeView, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) -> PutOutcome? {
+        switch own {
+        case .primary: wrote(.stored, by: view.node, view, now, &effects)
+        case .fallback: hinted(.stored, of: replicas[Self.ownTarget], by: view.node, view, now, &effects)
+        }
     }
 
     /// An acknowledgement, this node's own included.
-    mutating func wrote(_ outcome: WriteOutcome, by node: NodeID, _ limits: LaneLimits, _ now: Now) -> PutOutcome? {
+    mutating func wrote(
+        _ outcome: WriteOutcome, by node: NodeID, _ view: NodeView, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) -> PutOutcome? {
         guard case .replicating(var replication) = phase, let place = replicas.firstIndex(of: node) else { return nil }
         guard replication.awaited.contains(place) else {
             guard Mutation.countReplicaTwice.isActive, outcome == .stored else { return nil }
@@ -168,32 +242,80 @@ struct PutOperation: Sendable {
         }
         switch outcome {
         case .stored: replication.store(place)
-        case .failed: replication.awaited.remove(place)
-        case .superseded(let stamp):
-            above = max(above, stamp)
-            guard restamps < limits.lwwRestamps else {
-                return .done(.indeterminate(copies: replication.copies, needed: needed))
-            }
-            restamps += 1
-            condition = nil
-            return .restamp
+        case .failed:
+            replication.awaited.remove(place)
+            standIn(for: place, &replication, view, &effects)
+        case .superseded(let stamp): return superseded(by: stamp, replication, view.limits)
         }
         phase = .replicating(replication)
         return settle(now)
     }
 
-    mutating func peerDown(_ node: NodeID, _ now: Now) -> PutOutcome? {
-        guard case .replicating(var replication) = phase, let place = replicas.firstIndex(of: node) else { return nil }
-        replication.awaited.remove(place)
+    /// What became of it at a stand-in for `target`.
+    mutating func hinted(
+        _ outcome: WriteOutcome, of target: NodeID, by node: NodeID, _ view: NodeView, _ now: Now,
+        _ effects: inout [CoordinatorEffect]
+    ) -> PutOutcome? {
+        guard case .replicating(var replication) = phase, let place = replicas.firstIndex(of: target) else {
+            return nil
+        }
+        switch outcome {
+        case .stored:
+            guard replication.standIns.settle(node, place, .stored) else { return nil }
+        case .failed:
+            guard replication.standIns.settle(node, place, .failed) else { return nil }
+            standIn(for: place, &replication, view, &effects)
+        case .superseded(let stamp):
+            guard replication.standIns.settle(node, place, .failed) else { return nil }
+            return superseded(by: stamp, replication, view.limits)
+        }
         phase = .replicating(replication)
         return settle(now)
     }
 
+    private mutating func superseded(
+        by stamp: HybridTimestamp, _ replication: Replication, _ limits: LaneLimits
+    ) -> PutOutcome {
+        above = max(above, stamp)
+        guard restamps < limits.lwwRestamps else {
+            return .done(.indeterminate(copies: replication.copies, needed: needed.copies))
+        }
+        restamps += 1
+        condition = nil
+        return .restamp
+    }
+
+    mutating func peerDown(
+        _ node: NodeID, _ view: NodeView, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) -> PutOutcome? {
+        guard case .replicating(var replication) = phase else { return nil }
+        if let place = replicas.firstIndex(of: node) {
+            replication.awaited.remove(place)
+            standIn(for: place, &replication, view, &effects)
+        } else {
+            let lost = replication.standIns.fail(node)
+            if lost.isEmpty { return nil }
+            for place in lost { standIn(for: place, &replication, view, &effects) }
+        }
+        phase = .replicating(replication)
+        return settle(now)
+    }
+
+    /// Who has not answered by now is stood in for, and may answer all the same.
+    mutating func impatient(_ view: NodeView, _ effects: inout [CoordinatorEffect]) {
+        guard case .replicating(var replication) = phase else { return }
+        for place in replication.awaited.union(replication.standIns.targets) where .primary(place) != own {
+            standIn(for: place, &replication, late: false, view, &effects)
+        }
+        replication.standIns.growLate()
+        phase = .replicating(replication)
+    }
+
     func timedOut() -> WriteAnswer {
         switch phase {
-        case .checking: .refused(.unreachable(needed: needed, reachable: 0))
-        case .minting: .indeterminate(copies: 0, needed: needed)
-        case .replicating(let replication): .indeterminate(copies: replication.copies, needed: needed)
+        case .checking: .refused(.unreachable(needed: needed.copies, reachable: 0))
+        case .minting: .indeterminate(copies: 0, needed: needed.copies)
+        case .replicating(let replication): .indeterminate(copies: replication.copies, needed: needed.copies)
         }
     }
 
@@ -204,17 +326,20 @@ struct PutOperation: Sendable {
 
     private func settle(_ now: Now) -> PutOutcome? {
         guard case .replicating(let replication) = phase else { return nil }
-        let stored = replication.copies
-        if stored >= needed {
+        let copies = replication.copies
+        let primaries = replication.primaries
+        if copies >= needed.copies, primaries >= needed.primaries {
             let object: ClientObject? =
                 switch returnedBody {
                 case .nothing: nil
                 case .head: ClientObject(replication.object, at: now.wall, headOnly: true)
                 case .full: ClientObject(replication.object, at: now.wall, headOnly: false)
                 }
-            return .done(.ok(Participation(primaries: stored), object))
+            return .done(.ok(Participation(primaries: primaries, fallbacks: copies - primaries), object))
         }
-        if stored + replication.awaited.count < needed { return .done(.indeterminate(copies: stored, needed: needed)) }
+        if replication.possible < needed.copies || replication.possiblePrimaries < needed.primaries {
+            return .done(.indeterminate(copies: copies, needed: needed.copies))
+        }
         return nil
     }
 

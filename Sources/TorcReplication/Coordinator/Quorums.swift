@@ -2,12 +2,12 @@
 // name, the bucket says. Numbers are judged against the bucket's n; words are taken over the replicas that
 // the ring gives, which are fewer than n while the cluster has fewer members.
 //
-//   read    R = max(r, pr)                       answers that are needed
+//   read    R = max(r, pr)                       answers that are needed, pr of them primaries'
 //           W = max(w, dw, pw, node_confirms)    of the bucket: copies of what is answered, when R + W > n
-//   write   max(w, dw, pw, node_confirms)        synced copies on distinct nodes
+//   write   max(w, dw, pw, node_confirms)        synced copies on distinct nodes, pw of them primaries
 //
-// Every acknowledgement here is of a synced copy on a distinct primary, so dw, pw and node_confirms ask for
-// nothing else than w does; the largest counts. A quorum of 0 counts as 1.
+// Every acknowledgement here is of a synced copy on a distinct node, so dw and node_confirms ask for nothing
+// else than w does; the largest counts. A quorum of 0 counts as 1. What a stand-in counts is `StandIns`'.
 
 import TorcModel
 
@@ -17,12 +17,24 @@ extension Refusal: Error {}
 package struct ReadQuorum: Hashable, Sendable {
     /// Answers, and of how many replicas.
     package var needed: Int
-    /// Primaries that must be reachable before anything is asked.
+    /// Primaries that must be reachable before anything is asked, and answer.
     package var primaries: Int
+    /// Stand-ins are asked, and may answer where primaries cannot.
+    package var isSloppy = true
     package var notFoundOK: Bool
     package var basicQuorum: Bool
-    /// Copies that must hold what is answered before it is; nil: none, the quorums do not overlap.
+    /// Primaries that must hold what is answered before it is; nil: none, the quorums do not overlap.
     package var writeBack: Int?
+}
+
+/// What a write needs.
+package struct WriteQuorum: Hashable, Sendable {
+    /// Synced copies, on distinct nodes.
+    package var copies: Int
+    /// Of those, on primaries.
+    package var primaries: Int
+    /// Stand-ins may keep the others.
+    package var isSloppy: Bool
 }
 
 /// Resolves quorums for one bucket and so many replicas.
@@ -48,6 +60,7 @@ package struct Quorums {
     package func readBeforeDelete() throws(Refusal) -> ReadQuorum {
         var quorum = try read(r: options.r ?? options.rw ?? properties.rw)
         quorum.writeBack = nil
+        quorum.isSloppy = false
         return quorum
     }
 
@@ -58,30 +71,35 @@ package struct Quorums {
         quorum.needed = max(quorum.needed, replicaCount / 2 + 1)
         quorum.notFoundOK = true
         quorum.writeBack = nil
+        quorum.isSloppy = false
         return quorum
     }
 
-    package func write() throws(Refusal) -> Int { try write(w: options.w ?? properties.w, options) }
+    package func write() throws(Refusal) -> WriteQuorum { try write(w: options.w ?? properties.w, options) }
 
-    package func delete() throws(Refusal) -> Int { try write(w: options.w ?? options.rw ?? properties.rw, options) }
+    package func delete() throws(Refusal) -> WriteQuorum {
+        try write(w: options.w ?? options.rw ?? properties.rw, options)
+    }
 
     private func read(r: Quorum) throws(Refusal) -> ReadQuorum {
         let r = try count("r", r)
         let pr = try count("pr", options.pr ?? properties.pr)
         let needed = max(r, pr, 1)
-        let written = try write(w: properties.w, QuorumOptions())
+        let written = try write(w: properties.w, QuorumOptions()).copies
         return ReadQuorum(
-            needed: needed, primaries: pr, notFoundOK: options.notFoundOK ?? properties.notFoundOK,
+            needed: needed, primaries: pr, isSloppy: options.sloppyQuorum ?? true,
+            notFoundOK: options.notFoundOK ?? properties.notFoundOK,
             basicQuorum: options.basicQuorum ?? properties.basicQuorum,
             writeBack: needed + written > replicaCount ? min(written, replicaCount) : nil)
     }
 
-    private func write(w: Quorum, _ options: QuorumOptions) throws(Refusal) -> Int {
+    private func write(w: Quorum, _ options: QuorumOptions) throws(Refusal) -> WriteQuorum {
         let w = try count("w", w)
         let dw = try count("dw", options.dw ?? properties.dw)
         let pw = try count("pw", options.pw ?? properties.pw)
         let confirms = try count("node_confirms", .count(options.nodeConfirms ?? properties.nodeConfirms))
-        return max(w, dw, pw, confirms, 1)
+        return WriteQuorum(
+            copies: max(w, dw, pw, confirms, 1), primaries: pw, isSloppy: options.sloppyQuorum ?? true)
     }
 
     private func count(_ name: String, _ quorum: Quorum) throws(Refusal) -> Int {

@@ -55,7 +55,7 @@ package struct Control: Sendable {
     private var stores: OrderedDictionary<UInt64, Store> = [:]
     private var changes: OrderedDictionary<OperationID, Change> = [:]
     private var lastStore: UInt64 = 0
-    private var numbers: OperationNumbers
+    private var numbers: AskerNumbers
     private var nextDigest: MonotonicTime?
 
     /// `table`: what `meta` holds.
@@ -64,7 +64,7 @@ package struct Control: Sendable {
     ) {
         self.node = node
         self.membership = Membership(node: node, members: ring.members, start: membership)
-        numbers = OperationNumbers(lane: 0, incarnation: incarnation)
+        numbers = AskerNumbers(.requests, lane: 0, incarnation: incarnation)
         self.ring = ring
         self.table = table
         accepted = table
@@ -147,8 +147,9 @@ package struct Control: Sendable {
         case .propertiesStored(let operation): confirmed(operation, by: peer, &effects)
         case .propertiesDigest(let theirs):
             if theirs != digest { sendAll(to: peer, &effects) }
-        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .membership, .compare,
-            .compared: break
+        case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .hinted, .hintResult,
+            .membership, .compare, .compared:
+            break
         }
     }
 
@@ -242,7 +243,7 @@ package struct Control: Sendable {
             return effects.append(.answer(request, .indeterminate(copies: 0, needed: majority)))
         }
         accepted.merge(entry)
-        let operation = numbers.next()
+        let operation = numbers.nextOperation()
         changes[operation] = Change(request: request, entry: entry, deadline: deadline)
         begin(Store(entries: [entry], change: operation), &effects)
     }
@@ -257,7 +258,7 @@ package struct Control: Sendable {
         let entries = table.sorted
         for start in stride(from: 0, to: entries.count, by: Self.entriesInMessage) {
             let chunk = Array(entries[start..<min(start + Self.entriesInMessage, entries.count)])
-            effects.append(.send(.properties(numbers.next(), chunk), to: peer))
+            effects.append(.send(.properties(numbers.nextOperation(), chunk), to: peer))
         }
     }
 }

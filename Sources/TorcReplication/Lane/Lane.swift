@@ -6,6 +6,7 @@
 //                        └───────── replies ◄────────────────────────┘
 //   peers ──reads, writes──► Vnodes      peers ──pages──► PageServer ─► store
 //   Repair ──reads, writes──► Vnodes, peers; scans ─► store
+//   store ──hints──► HintDelivery ──writes──► peers ──stored──► HintDelivery ──drops──► Vnodes
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
 
@@ -17,28 +18,34 @@ package struct Lane: Sendable {
     private var vnodes: Vnodes
     private var pageServer: PageServer
     private var repair: Repair
+    private var hintDelivery: HintDelivery
     /// Empty between events; kept for their storage.
     private var fromCoordinator: [CoordinatorEffect] = []
     private var fromVnodes: [VnodeEffect] = []
     private var fromRepair: [RepairEffect] = []
+    private var fromDelivery: [HintEffect] = []
 
-    /// `leaves`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
+    /// `leaves`, `hints`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
         configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable, leaves: LeafTable,
-        generator: SeededGenerator
+        hints: [NodeID: HintTotal] = [:], generator: SeededGenerator
     ) {
         self.configuration = configuration
         coordinator = Coordinator(configuration: configuration, ring: ring, properties: properties)
-        vnodes = Vnodes(configuration: configuration, leaves: leaves, generator: generator)
+        vnodes = Vnodes(configuration: configuration, leaves: leaves, hints: hints, generator: generator)
         vnodes.ringChanged(ring)
         pageServer = PageServer(configuration: configuration, ring: ring)
         repair = Repair(configuration: configuration, ring: ring, properties: properties)
+        hintDelivery = HintDelivery(configuration: configuration, ring: ring)
     }
 
     /// When `.tick` is due; asked after `.turnEnded`.
     package var nextDeadline: MonotonicTime? {
-        guard let repairs = repair.nextDeadline else { return coordinator.nextDeadline }
-        return coordinator.nextDeadline.map { min($0, repairs) } ?? repairs
+        var due = coordinator.nextDeadline
+        for deadline in [repair.nextDeadline, hintDelivery.nextDeadline] {
+            if let deadline { due = due.map { min($0, deadline) } ?? deadline }
+        }
+        return due
     }
 
     /// The leaves as the writes up to now make them.
@@ -47,9 +54,14 @@ package struct Lane: Sendable {
     package var repairStatus: [RepairStatus] { repair.status }
     package var repairStatistics: RepairStatistics { repair.statistics }
 
+    /// What is kept for other nodes.
+    package var hints: [NodeID: HintTotal] { vnodes.hints }
+
     /// Nothing is open, parked, unwritten or unsynced: after `.drain`, it may stop. Repair never is at rest, and
     /// can stop at any time.
-    package var isIdle: Bool { coordinator.isIdle && vnodes.isIdle && pageServer.isIdle }
+    package var isIdle: Bool {
+        coordinator.isIdle && vnodes.isIdle && pageServer.isIdle && hintDelivery.isIdle
+    }
 
     /// Requests that are not answered.
     package var openCount: Int { coordinator.openCount + coordinator.listingCount }
@@ -66,18 +78,25 @@ package struct Lane: Sendable {
         case .peerUp(let node):
             coordinator.peerUp(node, now, &fromCoordinator)
             repair.peerUp(node, vnodes.leaves, now, &fromRepair)
+            hintDelivery.peerUp(node, now)
         case .peerDown(let node):
             coordinator.peerDown(node, now, &fromCoordinator)
             repair.peerDown(node, vnodes.leaves, now, &fromRepair)
+            hintDelivery.peerDown(node)
         case .recordReadDeferred(let token): vnodes.recordReadDeferred(token, effects: &fromVnodes)
         case .recordRead(let token, let result):
             vnodes.recordRead(token, result, now: now, effects: &fromVnodes)
-        case .scanned(let token, let entries, let finished) where token.isRepair:
-            repair.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromRepair)
         case .scanned(let token, let entries, let finished):
-            pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
+            switch token.asker {
+            case .repair: repair.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromRepair)
+            case .hints: hintDelivery.scanned(token, entries, finished: finished, now, &fromDelivery)
+            case .listings: pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
+            case .requests: break
+            }
         case .turnEnded:
             coordinator.turnEnded()
+            hintDelivery.turnEnded(kept: vnodes.hints, now, &fromDelivery)
+            settle(now, &effects)
             vnodes.turnEnded(effects: &fromVnodes)
         case .committed(let batch): vnodes.committed(batch, effects: &fromVnodes)
         case .synced(let batch):
@@ -88,6 +107,7 @@ package struct Lane: Sendable {
             vnodes.ringChanged(ring)
             pageServer.ringChanged(ring)
             repair.ringChanged(ring, vnodes.leaves, now, &fromRepair)
+            hintDelivery.ringChanged(ring)
         case .propertiesChanged(let entries):
             coordinator.propertiesChanged(entries)
             repair.propertiesChanged(coordinator.properties, now)
@@ -109,16 +129,22 @@ package struct Lane: Sendable {
     ) {
         switch message {
         case .write(let write):
-            vnodes.submit(.write(write), replyTo: .peer(node, write.operation), now: now, effects: &fromVnodes)
+            let address = write.hint.map { ReplyAddress.hintPeer(node, write.operation, target: $0) }
+            vnodes.submit(
+                .write(write), replyTo: address ?? .peer(node, write.operation), now: now, effects: &fromVnodes)
         case .read(let read, _):
-            vnodes.submit(.read(read), replyTo: .peer(node, read.operation), now: now, effects: &fromVnodes)
+            let address = read.hint.map { ReplyAddress.hintPeer(node, read.operation, target: $0) }
+            vnodes.submit(.read(read), replyTo: address ?? .peer(node, read.operation), now: now, effects: &fromVnodes)
+        case .wrote(let operation, let outcome) where operation.asker == .hints:
+            hintDelivery.wrote(operation, outcome, by: node, now, &fromDelivery)
         case .page(let page): pageServer.requested(page, by: node, &effects)
+        case .wrote(let operation, _) where operation.asker == .repair,
+            .readResult(let operation, _) where operation.asker == .repair:
+            repair.received(message, from: node, vnodes.leaves, now, &fromRepair)
         case .compare(let question): repair.asked(question, by: node, vnodes.leaves, &fromRepair)
         case .compared(let operation, let answer):
             repair.answered(operation, answer, from: node, vnodes.leaves, now, &fromRepair)
-        case .wrote(let operation, _) where operation.isRepair, .readResult(let operation, _) where operation.isRepair:
-            repair.received(message, from: node, vnodes.leaves, now, &fromRepair)
-        case .wrote, .readResult, .forward, .forwarded, .pageResult:
+        case .wrote, .readResult, .forward, .forwarded, .pageResult, .hinted, .hintResult:
             coordinator.received(message, from: node, now, &fromCoordinator)
         // The control loop's.
         case .properties, .propertiesStored, .propertiesDigest, .membership: break
@@ -127,11 +153,16 @@ package struct Lane: Sendable {
 
     /// Carries effects between the machines until none is left.
     private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
-        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty {
+        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty || !fromDelivery.isEmpty {
             if !fromRepair.isEmpty {
                 var repairs: [RepairEffect] = []
                 swap(&repairs, &fromRepair)
                 for effect in repairs { carryOut(effect, now, &effects) }
+            }
+            if !fromDelivery.isEmpty {
+                let wanted = fromDelivery
+                fromDelivery.removeAll(keepingCapacity: true)
+                for effect in wanted { carryOut(effect, now, &effects) }
             }
             var asked: [CoordinatorEffect] = []
             swap(&asked, &fromCoordinator)
@@ -153,9 +184,13 @@ package struct Lane: Sendable {
     private mutating func carryOut(_ effect: CoordinatorEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .localRead(let read):
-            vnodes.submit(.read(read), replyTo: .coordinator(read.operation), now: now, effects: &fromVnodes)
+            let address = read.hint.map { ReplyAddress.hintCoordinator(read.operation, target: $0) }
+            vnodes.submit(
+                .read(read), replyTo: address ?? .coordinator(read.operation), now: now, effects: &fromVnodes)
         case .localWrite(let write):
-            vnodes.submit(.write(write), replyTo: .coordinator(write.operation), now: now, effects: &fromVnodes)
+            let address = write.hint.map { ReplyAddress.hintCoordinator(write.operation, target: $0) }
+            vnodes.submit(
+                .write(write), replyTo: address ?? .coordinator(write.operation), now: now, effects: &fromVnodes)
         case .mint(let mint):
             vnodes.submit(.mint(mint), replyTo: .coordinator(mint.operation), now: now, effects: &fromVnodes)
         case .send(let message, let node): effects.append(.send(message, to: node))
@@ -178,9 +213,18 @@ package struct Lane: Sendable {
         }
     }
 
+    private mutating func carryOut(_ effect: HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .scan(let request): effects.append(.scan(request))
+        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .drop(let drop): vnodes.submit(.drop(drop), replyTo: .nobody, now: now, effects: &fromVnodes)
+        case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+
     private mutating func carryOut(_ effect: VnodeEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
-        case .read(let token, let partition, let key): effects.append(.read(token, partition, key))
+        case .read(let token, let place, let key): effects.append(.read(token, place, key))
         case .write(let write): effects.append(.write(write))
         case .commit(let batch):
             pageServer.commits(batch)
@@ -196,6 +240,16 @@ package struct Lane: Sendable {
             // Of mints, which are never a peer's, and of waiting, which a peer's own patience answers for.
             case .deferred, .minted, .mintSynced, .refused: break
             }
+        case .reply(let reply, .hintCoordinator(let operation, let target)):
+            coordinator.hintReplied(operation, reply, of: target, now, &fromCoordinator)
+        case .reply(let reply, .hintPeer(let node, let operation, let target)):
+            switch reply {
+            case .read(let outcome):
+                effects.append(.send(.hintResult(operation, target: target, outcome), to: node))
+            case .wrote(let outcome): effects.append(.send(.hinted(operation, target: target, outcome), to: node))
+            case .deferred, .minted, .mintSynced, .refused: break
+            }
+        case .reply(_, .nobody): break
         case .observed(let observation): effects.append(.observed(observation))
         }
     }

@@ -36,20 +36,53 @@ package struct StoreToken: RawRepresentable, Hashable, Comparable, Sendable {
     package static func < (lhs: Self, rhs: Self) -> Bool { lhs.rawValue < rhs.rawValue }
 }
 
+/// Where a record lies.
+package struct RecordPlace: Hashable, Sendable {
+    package var partition: PartitionID
+    /// It is kept for this node, among the hints; nil: it is the partition's.
+    package var hint: NodeID?
+
+    package init(_ partition: PartitionID, hint: NodeID? = nil) {
+        self.partition = partition
+        self.hint = hint
+    }
+}
+
 /// One record and what it changes in its leaf: one atomic batch, always.
 package struct RecordWrite: Hashable, Sendable {
     package var partition: PartitionID
+    /// The node that it is kept for; nil: it is the partition's.
+    package var hint: NodeID?
     package var key: ObjectKey
-    /// `Record.encoded`.
-    package var record: ByteBuffer
-    /// More than one when the record moved from one tree to another.
+    /// `Record.encoded`; nil: there shall be none.
+    package var record: ByteBuffer?
+    /// More than one when the record moved from one tree to another. A hint counts in none.
     package var leaves: [LeafChange]
 
-    package init(partition: PartitionID, key: ObjectKey, record: ByteBuffer, leaves: [LeafChange]) {
+    package init(
+        partition: PartitionID, hint: NodeID? = nil, key: ObjectKey, record: ByteBuffer?, leaves: [LeafChange]
+    ) {
         self.partition = partition
+        self.hint = hint
         self.key = key
         self.record = record
         self.leaves = leaves
+    }
+
+    package var place: RecordPlace { RecordPlace(partition, hint: hint) }
+}
+
+/// Hints that are kept for one node.
+package struct HintTotal: Hashable, Sendable {
+    package var records = 0
+    /// Of keys and records, as the store holds them: `HintTotal.bytes(of:record:)`.
+    package var bytes = 0
+
+    package init() {}
+
+    /// What one hint counts: its record, its key, and the target in front of it.
+    package static func bytes(of key: ObjectKey, record bytes: Int) -> Int {
+        MemoryLayout<UInt64>.size + key.storageKey.readableBytes + bytes
     }
 }
 
@@ -62,10 +95,13 @@ package enum StoreRead: Hashable, Sendable {
     case failed
 }
 
-/// Raw records from a partition's range, for listing, comparing and scrubbing.
+/// Raw records: from a partition's range, for listing, comparing and scrubbing, or of those kept for one node.
 package struct ScanRequest: Hashable, Sendable {
     package var token: StoreToken
+    /// Without meaning for hints, which lie side by side for all partitions.
     package var partition: PartitionID
+    /// The node whose hints are scanned, those of other lanes among them; nil: the partition's records.
+    package var hints: NodeID?
     /// Storage key to begin after; nil: the first.
     package var after: ByteBuffer?
     /// Storage key to end before; nil: the partition's end.
@@ -75,11 +111,13 @@ package struct ScanRequest: Hashable, Sendable {
     package var byteLimit: Int
 
     package init(
-        token: StoreToken, partition: PartitionID, after: ByteBuffer?, before: ByteBuffer? = nil, entryLimit: Int,
+        token: StoreToken, partition: PartitionID, hints: NodeID? = nil, after: ByteBuffer?,
+        before: ByteBuffer? = nil, entryLimit: Int,
         byteLimit: Int
     ) {
         self.token = token
         self.partition = partition
+        self.hints = hints
         self.after = after
         self.before = before
         self.entryLimit = entryLimit
@@ -148,7 +186,7 @@ package enum LaneEvent: Hashable, Sendable {
 }
 
 package enum LaneEffect: Hashable, Sendable {
-    case read(StoreToken, PartitionID, ObjectKey)
+    case read(StoreToken, RecordPlace, ObjectKey)
     case scan(ScanRequest)
     /// Joins this turn's batch.
     case write(RecordWrite)
@@ -175,6 +213,15 @@ package enum LaneObservation: Hashable, Sendable {
     case duplicateForwardIgnored(NodeID)
     /// An exchange of anti-entropy ended. `differing`: keys that differed.
     case exchanged(RepairPair, failed: Bool, differing: Int)
+    /// A write was kept for a node that could not take it.
+    case hintKept(NodeID)
+    /// A write was not kept, because as much is kept for that node already as may be.
+    case hintsFull(NodeID)
+    /// Hints are on their way to the node for which they were kept.
+    case hintDeliveryBegan(NodeID, HintTotal)
+    case hintDelivered(NodeID)
+    /// Nothing is kept for that node any more.
+    case hintDeliveryEnded(NodeID, delivered: Int)
 }
 
 /// What a lane must know of its node.
@@ -225,6 +272,14 @@ package struct LaneLimits: Hashable, Sendable {
     /// How often an `lww` write that lost is stamped anew before the client is answered `indeterminate`.
     package var lwwRestamps = 4
     package var repair = RepairLimits()
+    /// How long a write waits for a replica, or a stand-in, before a hint of it is kept by the next stand-in.
+    package var writePatience = Duration.milliseconds(500)
+    /// Bytes of hints that a lane keeps for one node; one more is refused `hintsFull`.
+    package var hintBytes = 256 << 20
+    /// Hints on their way to one node from one lane: the next wait for answers.
+    package var hintsInFlight = 64
+    /// Bytes of hints on their way to one node from one lane, and one hint more.
+    package var hintBytesInFlight = 1 << 20
 
     package init() {}
 }

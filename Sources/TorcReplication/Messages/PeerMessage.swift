@@ -29,13 +29,18 @@ package struct ReplicaWrite: Hashable, Sendable {
     package var body: ByteBuffer
     /// In an `lww` write: the dot whose fate the sender wants to know.
     package var dot: Dot?
+    /// The replica for which the receiver shall keep it, beside its own records; nil: the receiver is one.
+    package var hint: NodeID?
 
-    package init(operation: OperationID, key: ObjectKey, copies: UInt8, body: ByteBuffer, dot: Dot? = nil) {
+    package init(
+        operation: OperationID, key: ObjectKey, copies: UInt8, body: ByteBuffer, dot: Dot? = nil, hint: NodeID? = nil
+    ) {
         self.operation = operation
         self.key = key
         self.copies = copies
         self.body = body
         self.dot = dot
+        self.hint = hint
     }
 }
 
@@ -56,6 +61,8 @@ package enum ReplicaFailure: UInt8, Hashable, Sendable, CaseIterable {
     case notHeld = 3
     /// The message made no sense to the receiver.
     case malformed = 4
+    /// The receiver keeps as many hints for that node as it may.
+    case hintsFull = 5
 }
 
 package struct ReplicaRead: Hashable, Sendable {
@@ -72,12 +79,15 @@ package struct ReplicaRead: Hashable, Sendable {
     package var key: ObjectKey
     package var copies: UInt8
     package var want: Want
+    /// Asks for what the receiver keeps for this replica; nil: for the receiver's own record.
+    package var hint: NodeID?
 
-    package init(operation: OperationID, key: ObjectKey, copies: UInt8, want: Want) {
+    package init(operation: OperationID, key: ObjectKey, copies: UInt8, want: Want, hint: NodeID? = nil) {
         self.operation = operation
         self.key = key
         self.copies = copies
         self.want = want
+        self.hint = hint
     }
 }
 
@@ -163,6 +173,10 @@ package enum PeerMessage: Hashable, Sendable {
     case membership(MembershipMessage)
     case compare(TreeQuestion)
     case compared(OperationID, TreeAnswer)
+    /// What became of a write that the sender was to keep for `target`.
+    case hinted(OperationID, target: NodeID, WriteOutcome)
+    /// What the sender keeps for `target`.
+    case hintResult(OperationID, target: NodeID, ReadOutcome)
 }
 
 /// One scope's properties, as nodes exchange and store them.
@@ -182,7 +196,8 @@ extension PeerMessage {
     package func lane(ringSize: RingSize, laneCount: Int) -> Int? {
         switch self {
         case .wrote(let operation, _), .readResult(let operation, _), .forwarded(let operation, _),
-            .pageResult(let operation, _), .compared(let operation, _):
+            .pageResult(let operation, _), .compared(let operation, _), .hinted(let operation, _, _),
+            .hintResult(let operation, _, _):
             operation.lane < laneCount ? operation.lane : 0
         case .write(let write): lane(of: write.key, ringSize, laneCount)
         case .read(let read, _): lane(of: read.key, ringSize, laneCount)

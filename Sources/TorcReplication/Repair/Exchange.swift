@@ -123,7 +123,7 @@ struct Exchange: Sendable {
 
     /// Takes one step; what it costs in operations is one.
     mutating func advance(
-        _ table: LeafTable, _ numbers: inout RepairNumbers, _ statistics: inout RepairStatistics, now: MonotonicTime,
+        _ table: LeafTable, _ numbers: inout AskerNumbers, _ statistics: inout RepairStatistics, now: MonotonicTime,
         _ effects: inout [RepairEffect]
     ) {
         lastProgress = now
@@ -152,7 +152,7 @@ struct Exchange: Sendable {
     }
 
     private mutating func ask(
-        _ subject: TreeQuestion.Subject, _ numbers: inout RepairNumbers, _ effects: inout [RepairEffect]
+        _ subject: TreeQuestion.Subject, _ numbers: inout AskerNumbers, _ effects: inout [RepairEffect]
     ) {
         let operation = numbers.nextOperation()
         question = operation
@@ -322,7 +322,7 @@ struct Exchange: Sendable {
     // MARK: Objects
 
     private mutating func begin(
-        _ difference: Difference, _ numbers: inout RepairNumbers, _ statistics: inout RepairStatistics,
+        _ difference: Difference, _ numbers: inout AskerNumbers, _ statistics: inout RepairStatistics,
         _ now: MonotonicTime, _ effects: inout [RepairEffect]
     ) {
         let operation = numbers.nextOperation()
@@ -419,7 +419,7 @@ struct Exchange: Sendable {
         failedKeys += 1
         switch failure {
         case .unreadable, .malformed: finish(operation)
-        case .overloaded, .notHeld: end = .failed
+        case .overloaded, .notHeld, .hintsFull: end = .failed
         }
     }
 

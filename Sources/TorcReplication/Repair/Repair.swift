@@ -16,40 +16,6 @@ import NIOCore
 import OrderedCollections
 package import TorcModel
 
-/// Draws the names of repair's operations and scans. They are told from the coordinator's by their upper bit.
-struct RepairNumbers: Sendable {
-    static let operationBit: UInt64 = 1 << 47
-    /// Numbers from here on are repair's scans; those below are the page server's and the replicas'.
-    static let firstToken: UInt64 = 3 << 62
-
-    private let lane: Int
-    private var lastOperation: UInt64
-    private var lastToken = firstToken
-
-    init(lane: Int, incarnation: Incarnation) {
-        self.lane = lane
-        lastOperation = incarnation.rawValue >> 18
-    }
-
-    mutating func nextOperation() -> OperationID {
-        lastOperation = (lastOperation + 1) & (Self.operationBit - 1)
-        return OperationID(lane: lane, number: lastOperation | Self.operationBit)
-    }
-
-    mutating func nextToken() -> StoreToken {
-        lastToken += 1
-        return StoreToken(rawValue: lastToken)
-    }
-}
-
-extension OperationID {
-    var isRepair: Bool { rawValue & RepairNumbers.operationBit != 0 }
-}
-
-extension StoreToken {
-    var isRepair: Bool { rawValue >= RepairNumbers.firstToken }
-}
-
 package struct Repair: Sendable {
     private struct Demand: Sendable {
         var waiting: Set<RepairPair>
@@ -76,7 +42,7 @@ package struct Repair: Sendable {
     private let emptyTree: MerkleTree
     private var exchange: Exchange?
     private var budget: RepairBudget
-    private var numbers: RepairNumbers
+    private var numbers: AskerNumbers
     private var demands: OrderedDictionary<RequestID, Demand> = [:]
     private var served: [StoreToken: ServedScan] = [:]
     package private(set) var statistics = RepairStatistics()
@@ -92,7 +58,7 @@ package struct Repair: Sendable {
         schedule = RepairSchedule(limits: limits)
         emptyTree = MerkleTree(emptyFor: LeafLayout(ringSize: ring.size))
         budget = RepairBudget(limits)
-        numbers = RepairNumbers(lane: configuration.lane, incarnation: configuration.incarnation)
+        numbers = AskerNumbers(.repair, lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
     package var status: [RepairStatus] { schedule.status }

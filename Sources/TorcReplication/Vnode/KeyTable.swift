@@ -6,9 +6,22 @@ import TorcModel
 /// Keys with pending work, by key and by slot.
 struct KeyTable {
     struct Entry {
-        let key: ObjectKey
+        let name: Name
         let partition: PartitionID
         var state: State
+
+        var key: ObjectKey { name.key }
+        var place: RecordPlace { RecordPlace(partition, hint: name.hint) }
+    }
+
+    /// A key has a record of its own, and one for each node that it is kept for.
+    struct Name: Hashable {
+        let key: ObjectKey
+        let hint: NodeID?
+
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(key.position.rawValue ^ (hint?.rawValue ?? 0))
+        }
     }
 
     enum State {
@@ -23,25 +36,25 @@ struct KeyTable {
 
     private var entries: [Entry?] = []
     private var vacant: [Int] = []
-    private var slots: [ObjectKey: Int] = [:]
+    private var slots: [Name: Int] = [:]
 
     /// Keys with pending work.
     var count: Int { slots.count }
 
     /// The key's slot; a key that had none gets one, in the state `running`, for the caller to set.
-    mutating func claim(_ key: ObjectKey, in partition: PartitionID) -> (slot: Int, isNew: Bool) {
+    mutating func claim(_ name: Name, in partition: PartitionID) -> (slot: Int, isNew: Bool) {
         let candidate = vacant.last ?? entries.count
-        let slot = Self.current(&slots[key, default: candidate])
+        let slot = Self.current(&slots[name, default: candidate])
         // A slot in use is never a candidate, so this tells a new key from a known one with one lookup.
         guard slot == candidate else { return (slot, false) }
-        let entry = Entry(key: key, partition: partition, state: .running)
+        let entry = Entry(name: name, partition: partition, state: .running)
         if vacant.popLast() != nil { entries[slot] = entry } else { entries.append(entry) }
         return (slot, true)
     }
 
     private static func current(_ slot: inout Int) -> Int { slot }
 
-    func slot(of key: ObjectKey) -> Int? { slots[key] }
+    func slot(of name: Name) -> Int? { slots[name] }
     func contains(slot: Int) -> Bool { slot < entries.count && entries[slot] != nil }
 
     subscript(slot: Int) -> Entry {
@@ -57,7 +70,7 @@ struct KeyTable {
     }
 
     mutating func vacate(_ slot: Int) {
-        slots.removeValue(forKey: entries[slot]!.key)
+        slots.removeValue(forKey: entries[slot]!.name)
         entries[slot] = nil
         vacant.append(slot)
     }

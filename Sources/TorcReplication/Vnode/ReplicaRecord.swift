@@ -31,15 +31,51 @@ struct ReplicaRecord {
     /// The batch that wrote it last; nil: it is as the store had it, synced.
     private(set) var batch: BatchNumber?
 
-    /// A key that has no record.
-    init() { contribution = .nothing }
+    /// For whom it is kept; nil: it is this replica's own.
+    private(set) var hint: HintNote?
+    /// What it counts among the bytes that are kept for that node.
+    var countedBytes = 0
+
+    /// A key that has no record, or of which nothing is kept for a node.
+    init(hint target: NodeID? = nil) {
+        contribution = .nothing
+        hint = target.map { HintNote(target: $0, since: WallTime(microseconds: 0)) }
+    }
 
     /// Checks checksum and header, not the object.
-    init(decoding bytes: ByteBuffer, for key: ObjectKey) throws(MalformedBytes) {
+    init(decoding bytes: ByteBuffer, for key: ObjectKey, hint target: NodeID? = nil) throws(MalformedBytes) {
         let record = try Record(decoding: bytes, for: key)
+        guard record.hint?.target == target else { throw MalformedBytes(.notCanonical, "record of another place") }
         header = record.header
+        hint = record.hint
         body = record.body
-        contribution = .asRead
+        // A hint counts in no leaf.
+        contribution = target == nil ? .asRead : .nothing
+        if target != nil { countedBytes = HintTotal.bytes(of: key, record: bytes.readableBytes) }
+    }
+
+    /// What the store will hold of a hint.
+    mutating func hintBytes(of key: ObjectKey) -> Int {
+        guard let header, let body = canonicalBody() else { return 0 }
+        return HintTotal.bytes(of: key, record: Record(header: header, hint: hint, body: body).encodedBytes)
+    }
+
+    /// A hint that holds nothing begins anew.
+    mutating func beginHint(at wall: WallTime) {
+        if header == nil { hint?.since = wall }
+    }
+
+    /// Of a hint: there is none any more. False: it is not the one that was delivered.
+    mutating func drop(_ drop: HintDrop, seed: HashSeed) -> Bool {
+        guard header != nil,
+            contentHash(of: drop.key, seed: seed) == drop.delivered || Mutation.dropChangedHint.isActive
+        else { return false }
+        header = nil
+        body = nil
+        object = nil
+        hash = nil
+        isChanged = true
+        return true
     }
 
     /// The object, decoded; nil when there is no record.
@@ -147,6 +183,13 @@ struct ReplicaRecord {
     mutating func write(
         in batch: BatchNumber, key: ObjectKey, partition: PartitionID, layout: LeafLayout, seed: HashSeed
     ) -> RecordWrite {
+        if let hint {
+            isChanged = false
+            self.batch = batch
+            let body = canonicalBody()
+            let record = header.map { Record(header: $0, hint: hint, body: body!).encoded(for: key) }
+            return RecordWrite(partition: partition, hint: hint.target, key: key, record: record, leaves: [])
+        }
         guard let header, let body = canonicalBody() else {
             preconditionFailure("\(key) is to be written and has no record")
         }

@@ -8,12 +8,25 @@ package enum VnodeRequest: Hashable, Sendable {
     case read(ReplicaRead)
     case write(ReplicaWrite)
     indirect case mint(MintRequest)
+    /// Not answered: what is not dropped is delivered once more.
+    case drop(HintDrop)
 
     package var key: ObjectKey {
         switch self {
         case .read(let read): read.key
         case .write(let write): write.key
         case .mint(let mint): mint.key
+        case .drop(let drop): drop.key
+        }
+    }
+
+    /// The node whose hint it is about; nil: this replica's own record.
+    package var hint: NodeID? {
+        switch self {
+        case .read(let read): read.hint
+        case .write(let write): write.hint
+        case .mint(let mint): mint.hint
+        case .drop(let drop): drop.target
         }
     }
 
@@ -22,13 +35,14 @@ package enum VnodeRequest: Hashable, Sendable {
         case .read(let read): read.copies
         case .write(let write): write.copies
         case .mint(let mint): mint.copies
+        case .drop: 1
         }
     }
 
     /// The bytes that it keeps in memory while it waits.
     var payloadBytes: Int {
         switch self {
-        case .read: 0
+        case .read, .drop: 0
         case .write(let write): write.body.readableBytes
         case .mint(let mint):
             switch mint.change {
@@ -38,14 +52,15 @@ package enum VnodeRequest: Hashable, Sendable {
         }
     }
 
-    /// What a failed operation answers. A mint that fails has written nothing: it is refused.
-    func failure(_ failure: ReplicaFailure) -> VnodeReply {
+    /// What a failed operation answers; nil: nothing. A mint that fails has written nothing: it is refused.
+    func failure(_ failure: ReplicaFailure) -> VnodeReply? {
         switch self {
+        case .drop: nil
         case .read: .read(.failed(failure))
         case .write: .wrote(.failed(failure))
         case .mint:
             switch failure {
-            case .overloaded: .refused(.overloaded)
+            case .overloaded, .hintsFull: .refused(.overloaded)
             case .unreadable: .refused(.unreadable)
             case .notHeld: .refused(.unreachable(needed: 1, reachable: 0))
             case .malformed:
@@ -58,7 +73,7 @@ package enum VnodeRequest: Hashable, Sendable {
 
 package enum VnodeEffect: Hashable, Sendable {
     /// The token's upper bit is never set: the lane's scans may use the numbers above.
-    case read(StoreToken, PartitionID, ObjectKey)
+    case read(StoreToken, RecordPlace, ObjectKey)
     /// Joins this turn's batch.
     case write(RecordWrite)
     /// The turn's writes are one batch; only after at least one `.write`.

@@ -11,9 +11,28 @@ package enum ReplyAddress: Hashable, Sendable {
     case peer(NodeID, OperationID)
     /// The repair of this lane.
     case repair(OperationID)
+    /// The coordinator of this lane, of what is kept for a node.
+    case hintCoordinator(OperationID, target: NodeID)
+    /// A coordinator at another node, or in another lane, of what is kept for a node.
+    case hintPeer(NodeID, OperationID, target: NodeID)
+    case nobody
 
     var isRepair: Bool {
         if case .repair = self { true } else { false }
+    }
+}
+
+/// Deletes a hint that its node has, if it still is the one that was delivered.
+package struct HintDrop: Hashable, Sendable {
+    package var key: ObjectKey
+    package var target: NodeID
+    /// Of the body that was delivered.
+    package var delivered: ContentHash
+
+    package init(key: ObjectKey, target: NodeID, delivered: ContentHash) {
+        self.key = key
+        self.target = target
+        self.delivered = delivered
     }
 }
 
@@ -35,10 +54,12 @@ package struct MintRequest: Hashable, Sendable {
     package var condition: WriteCondition?
     /// The stamp must be above this one: an `lww` write that lost is stamped again.
     package var above: HybridTimestamp
+    /// No replica can be reached: it is minted on what is kept for this one.
+    package var hint: NodeID?
 
     package init(
         operation: OperationID, key: ObjectKey, copies: UInt8, mode: ConflictMode, context: CausalContext?,
-        change: Change, condition: WriteCondition? = nil, above: HybridTimestamp = .zero
+        change: Change, condition: WriteCondition? = nil, above: HybridTimestamp = .zero, hint: NodeID? = nil
     ) {
         self.operation = operation
         self.key = key
@@ -48,6 +69,7 @@ package struct MintRequest: Hashable, Sendable {
         self.change = change
         self.condition = condition
         self.above = above
+        self.hint = hint
     }
 }
 

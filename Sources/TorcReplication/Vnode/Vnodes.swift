@@ -33,6 +33,9 @@ package struct Vnodes: Sendable {
     /// For each partition the smallest number of copies with which this node is one of its replicas.
     private var ranks: [UInt8] = []
 
+    /// What is kept for other nodes, the changes of this turn included.
+    package private(set) var hints: [NodeID: HintTotal]
+
     private var keys = KeyTable()
     private var batches = UnsyncedBatches()
     /// The slots of the records that changed in this turn, in the order in which they first did.
@@ -43,9 +46,13 @@ package struct Vnodes: Sendable {
 
     /// Until `ringChanged` brings the first ring it holds no partition. The generator draws actors: seed it
     /// with entropy of its own in each incarnation.
-    package init(configuration: LaneConfiguration, leaves: LeafTable, generator: SeededGenerator) {
+    package init(
+        configuration: LaneConfiguration, leaves: LeafTable, hints: [NodeID: HintTotal] = [:],
+        generator: SeededGenerator
+    ) {
         self.configuration = configuration
         self.leaves = leaves
+        self.hints = Mutation.forgetHintsAtStart.isActive ? [:] : hints
         self.generator = generator
         policy = MintingPolicy(
             node: configuration.node, incarnation: configuration.incarnation, limits: configuration.limits,
@@ -64,8 +71,8 @@ package struct Vnodes: Sendable {
     }
 
     /// Nil when nothing is.
-    package func status(of key: ObjectKey) -> Status? {
-        guard let slot = keys.slot(of: key) else { return nil }
+    package func status(of key: ObjectKey, hint: NodeID? = nil) -> Status? {
+        guard let slot = keys.slot(of: KeyTable.Name(key: key, hint: hint)) else { return nil }
         switch keys[slot].state {
         case .reading(let parked): return .reading(parked: parked.count)
         case .held(let record): return record.isChanged ? .changed : record.batch.map { .unsynced($0) }
@@ -97,7 +104,7 @@ package struct Vnodes: Sendable {
         if let failure = admit(request, to: partition) {
             return fail(operation, failure, effects: &effects)
         }
-        let (slot, isNew) = keys.claim(key, in: partition)
+        let (slot, isNew) = keys.claim(KeyTable.Name(key: key, hint: request.hint), in: partition)
         if isNew {
             guard park(request) else {
                 keys.vacate(slot)
@@ -105,7 +112,7 @@ package struct Vnodes: Sendable {
             }
             let token = nextToken(for: slot)
             keys[slot].state = .reading(ParkedOperations(token: token, first: operation))
-            effects.append(.read(token, partition, key))
+            effects.append(.read(token, RecordPlace(partition, hint: request.hint), key))
             return
         }
         switch keys.take(slot) {
@@ -113,7 +120,7 @@ package struct Vnodes: Sendable {
             run(operation, on: &record, slot: slot, now: now, effects: &effects)
             keys[slot].state = .held(record)
         case .reading(let parked) where Mutation.mintWhileReading.isActive && request.isMint:
-            var record = ReplicaRecord()
+            var record = ReplicaRecord(hint: request.hint)
             run(operation, on: &record, slot: slot, now: now, effects: &effects)
             runAll(parked, on: record, slot: slot, now: now, effects: &effects)
         case .reading(var parked):
@@ -141,7 +148,7 @@ package struct Vnodes: Sendable {
         _ token: StoreToken, _ result: StoreRead, now: Now, effects: inout [VnodeEffect]
     ) {
         guard let slot = awaiting(token), case .reading(let parked) = keys.take(slot) else { return }
-        if let record = record(from: result, key: keys[slot].key) {
+        if let record = record(from: result, keys[slot].name) {
             runAll(parked, on: record, slot: slot, now: now, effects: &effects)
             return
         }
@@ -164,7 +171,7 @@ package struct Vnodes: Sendable {
                 seed: configuration.hashSeed)
             keys[slot].state = .held(record)
             for change in write.leaves { leaves.apply(change) }
-            batches.add(record: slot, bytes: write.record.readableBytes)
+            batches.add(record: slot, bytes: write.record?.readableBytes ?? 0)
             effects.append(.write(write))
         }
         changed.removeAll(keepingCapacity: true)
@@ -188,7 +195,12 @@ package struct Vnodes: Sendable {
     private func admit(_ request: VnodeRequest, to partition: PartitionID) -> ReplicaFailure? {
         let copies = request.copies
         guard copies > 0, copies <= BucketProperties.maximumCopies else { return .malformed }
-        guard isHeld(partition, copies: copies) else { return .notHeld }
+        if let hint = request.hint {
+            // A hint for oneself would never be delivered.
+            guard hint != configuration.node else { return .malformed }
+        } else {
+            guard isHeld(partition, copies: copies) else { return .notHeld }
+        }
         let limits = configuration.limits
         guard batches.waitingCount < limits.unsyncedOperations else { return .overloaded }
         if case .read = request { return nil }
@@ -215,7 +227,7 @@ package struct Vnodes: Sendable {
         _ operation: ParkedOperations.Operation, _ failure: ReplicaFailure, effects: inout [VnodeEffect]
     ) {
         if failure == .overloaded { effects.append(.observed(.overloaded)) }
-        effects.append(.reply(operation.request.failure(failure), operation.address))
+        if let reply = operation.request.failure(failure) { effects.append(.reply(reply, operation.address)) }
     }
 
     private func tellDeferred(_ operation: ParkedOperations.Operation, effects: inout [VnodeEffect]) {
@@ -245,14 +257,14 @@ package struct Vnodes: Sendable {
     }
 
     /// Nil when there is one that cannot be read.
-    private func record(from result: StoreRead, key: ObjectKey) -> ReplicaRecord? {
+    private func record(from result: StoreRead, _ name: KeyTable.Name) -> ReplicaRecord? {
         switch result {
-        case .absent: return ReplicaRecord()
+        case .absent: return ReplicaRecord(hint: name.hint)
         case .found(let bytes):
-            if let record = try? ReplicaRecord(decoding: bytes, for: key) { return record }
+            if let record = try? ReplicaRecord(decoding: bytes, for: name.key, hint: name.hint) { return record }
         case .failed: break
         }
-        return Mutation.overwriteUnreadable.isActive ? ReplicaRecord() : nil
+        return Mutation.overwriteUnreadable.isActive ? ReplicaRecord(hint: name.hint) : nil
     }
 
     // MARK: Running
@@ -286,9 +298,15 @@ package struct Vnodes: Sendable {
                 reply(.read(outcome), to: address, whenSynced: record, effects: &effects)
             }
         case .write(let write):
-            let (outcome, retired) = record.merge(
+            let before = write.hint == nil ? nil : record
+            record.beginHint(at: now.wall)
+            var (outcome, retired) = record.merge(
                 write, limits: configuration.limits, seed: configuration.hashSeed,
                 overwrites: Mutation.repairOverwrites.isActive && address.isRepair)
+            if let before, !keep(&record, write.key, effects: &effects) {
+                record = before
+                if !Mutation.pretendWhenHintsFull.isActive { outcome = .failed(.hintsFull) }
+            }
             observe(retired, of: write.key, effects: &effects)
             switch outcome {
             case .failed(let failure):
@@ -297,6 +315,7 @@ package struct Vnodes: Sendable {
             case .stored, .superseded:
                 let changedNothing = wasChanged == record.isChanged
                 if Mutation.acknowledgeBeforeSync.isActive
+                    || Mutation.acknowledgeUnsyncedHint.isActive && write.hint != nil
                     || Mutation.acknowledgeUnchangedMergeUnsynced.isActive && changedNothing
                 {
                     effects.append(.reply(.wrote(outcome), address))
@@ -304,8 +323,17 @@ package struct Vnodes: Sendable {
                     reply(.wrote(outcome), to: address, whenSynced: record, effects: &effects)
                 }
             }
+        case .drop(let drop):
+            // A later batch may never be synced: then the hint is delivered once more.
+            if record.drop(drop, seed: configuration.hashSeed) { _ = keep(&record, drop.key, effects: &effects) }
         case .mint(let mint):
-            let (outcome, retired) = record.mint(mint, policy: policy, wall: now.wall, using: &generator)
+            let before = mint.hint == nil ? nil : record
+            record.beginHint(at: now.wall)
+            var (outcome, retired) = record.mint(mint, policy: policy, wall: now.wall, using: &generator)
+            if let before, !keep(&record, mint.key, effects: &effects) {
+                record = before
+                outcome = .refused(.overloaded, bySize: true)
+            }
             observe(retired, of: mint.key, effects: &effects)
             switch outcome {
             case .refused(.unreadable, _):
@@ -325,6 +353,27 @@ package struct Vnodes: Sendable {
                 }
             }
         }
+    }
+
+    /// Counts what a hint has become. False: it would be more than may be kept for its node.
+    private mutating func keep(
+        _ record: inout ReplicaRecord, _ key: ObjectKey, effects: inout [VnodeEffect]
+    ) -> Bool {
+        guard let target = record.hint?.target else { return true }
+        let bytes = record.hintBytes(of: key)
+        let growth = bytes - record.countedBytes
+        var total = hints[target] ?? HintTotal()
+        guard growth <= 0 || total.bytes + growth <= configuration.limits.hintBytes else {
+            effects.append(.observed(.hintsFull(target)))
+            return false
+        }
+        if bytes > 0, record.isChanged { effects.append(.observed(.hintKept(target))) }
+        total.bytes += growth
+        if record.countedBytes == 0, bytes > 0 { total.records += 1 }
+        if record.countedBytes > 0, bytes == 0 { total.records -= 1 }
+        record.countedBytes = bytes
+        hints[target] = total.records == 0 ? nil : total
+        return true
     }
 
     private func observe(_ retired: Actor?, of key: ObjectKey, effects: inout [VnodeEffect]) {

@@ -156,13 +156,15 @@ extension ServerConfiguration {
         self.dataFolder = dataFolder
         self.clusterName = clusterName
         self.members = members
-        self.limits = limits
         let laneCount = lanes == 0 ? min(Self.maximumLanesByDefault, System.coreCount) : lanes
         self.laneCount = laneCount
+        // Each lane has its share: keys and partitions are spread evenly over them.
+        limits.hintBytes = (values.integer(.hintBytes) ?? 512 << 20) / laneCount
         let repairOperations = values.integer(.repairOperations) ?? 1_000
-        self.limits.repair.isOn = repairOperations > 0
-        self.limits.repair.operationsPerSecond = max(1, repairOperations / laneCount)
-        self.limits.repair.bytesPerSecond = max(1, (values.integer(.repairBytes) ?? 8 << 20) / laneCount)
+        limits.repair.isOn = repairOperations > 0
+        limits.repair.operationsPerSecond = max(1, repairOperations / laneCount)
+        limits.repair.bytesPerSecond = max(1, (values.integer(.repairBytes) ?? 8 << 20) / laneCount)
+        self.limits = limits
         readerCount = values.integer(.readers) ?? 4
         durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced
         connectionLimit = values.integer(.connections) ?? 10_000

@@ -103,6 +103,9 @@ extension Setting {
     package static let repairOperations = Setting(
         key: "repair.operations-per-second", kind: .wholeNumber(0...1_000_000, unit: "operations"), standard: "1000",
         help: "Questions and keys that comparing replicas may exchange; 0: this node begins none.")
+    package static let hintBytes = Setting(
+        key: "limits.hint-bytes", kind: .wholeNumber((1 << 20)...(1 << 40), unit: "bytes"), standard: "536870912",
+        help: "What is kept for one node that is away; past it this node refuses to stand in for it.")
     package static let openRequests = Setting(
         key: "limits.requests", kind: .wholeNumber(16...1_000_000, unit: "requests"), standard: "8192",
         help: "Requests under way in one lane; one more is answered `overloaded`.")
@@ -132,8 +135,8 @@ extension Setting {
     package static let all: [Setting] = [
         nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
-        objectBytes, siblings, siblingBytes, repairBytes, repairOperations, openRequests, connections, memoryBudget,
-        membershipPeriod, requestTimeout, stopTimeout,
+        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, openRequests, connections,
+        memoryBudget, membershipPeriod, requestTimeout, stopTimeout,
         logLevel, logJSON,
     ]
 

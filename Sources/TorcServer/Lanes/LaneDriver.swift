@@ -173,6 +173,10 @@ final class LaneDriver: @unchecked Sendable {
         var copy = metrics
         copy.openRequests = requests.count
         copy.repair = lane.repairStatistics
+        for total in lane.hints.values {
+            copy.hintsHeld += UInt64(total.records)
+            copy.hintBytesHeld += UInt64(total.bytes)
+        }
         return copy
     }
 
@@ -216,8 +220,8 @@ final class LaneDriver: @unchecked Sendable {
             let effect = effects[next]
             next += 1
             switch effect {
-            case .read(let token, let partition, let key):
-                read(token, partition, key)
+            case .read(let token, let place, let key):
+                read(token, place, key)
             case .scan(let request):
                 scan(request)
             case .write(let write):
@@ -253,8 +257,8 @@ final class LaneDriver: @unchecked Sendable {
 
     // MARK: The store
 
-    private func read(_ token: StoreToken, _ partition: PartitionID, _ key: ObjectKey) {
-        switch store.readInMemory(partition, key) {
+    private func read(_ token: StoreToken, _ place: RecordPlace, _ key: ObjectKey) {
+        switch store.readInMemory(place, key) {
         case .known(let result):
             metrics.readsFromMemory += 1
             lane.handle(.recordRead(token, result), now: now, effects: &effects)
@@ -263,7 +267,7 @@ final class LaneDriver: @unchecked Sendable {
             lane.handle(.recordReadDeferred(token), now: now, effects: &effects)
             readers.submit { state in
                 guard case .active = state else { return }
-                let result = self.nodeStore.readBlocking(partition, key)
+                let result = self.nodeStore.readBlocking(place, key)
                 self.eventLoop.execute { self.enqueue(.recordRead(token, result)) }
             }
         }
@@ -451,6 +455,23 @@ final class LaneDriver: @unchecked Sendable {
                     "partition": "\(pair.tree.partition)", "n": "\(pair.tree.copies)", "peer": "\(pair.peer)",
                     "differing": "\(differing)", "failed": "\(failed)",
                 ])
+        case .hintKept:
+            metrics.hintsKept += 1
+        case .hintsFull(let node):
+            metrics.hintsRefused += 1
+            logger.debug("no more is kept for a node", metadata: ["for": "\(node)"])
+        case .hintDeliveryBegan(let node, let total):
+            logger.notice(
+                "delivering hints",
+                metadata: [
+                    "to": "\(node)", "lane": "\(index)", "hints": "\(total.records)", "bytes": "\(total.bytes)",
+                ])
+        case .hintDelivered:
+            metrics.hintsDelivered += 1
+        case .hintDeliveryEnded(let node, let delivered):
+            logger.notice(
+                "all hints are delivered",
+                metadata: ["to": "\(node)", "lane": "\(index)", "hints": "\(delivered)"])
         }
     }
 }

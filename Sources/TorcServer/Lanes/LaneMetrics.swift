@@ -54,6 +54,13 @@ struct LaneMetrics: Sendable {
     var restampedWrites: UInt64 = 0
     var ignoredForwards: UInt64 = 0
     var repair = RepairStatistics()
+    /// Writes that were kept for a node that could not take them, and those that were refused for their number.
+    var hintsKept: UInt64 = 0
+    var hintsRefused: UInt64 = 0
+    var hintsDelivered: UInt64 = 0
+    /// What is kept at present.
+    var hintsHeld: UInt64 = 0
+    var hintBytesHeld: UInt64 = 0
     /// From the commit of a batch to its sync.
     var sync = LatencyHistogram()
 
@@ -98,5 +105,8 @@ struct LaneMetrics: Sendable {
         Counter(name: "overloads", path: \.overloads), Counter(name: "unreadable_records", path: \.unreadableRecords),
         Counter(name: "restamped_writes", path: \.restampedWrites),
         Counter(name: "ignored_forwards", path: \.ignoredForwards),
+        Counter(name: "hints_kept", path: \.hintsKept), Counter(name: "hints_refused", path: \.hintsRefused),
+        Counter(name: "hints_delivered", path: \.hintsDelivered), Counter(name: "hints_held", path: \.hintsHeld),
+        Counter(name: "hint_bytes_held", path: \.hintBytesHeld),
     ]
 }

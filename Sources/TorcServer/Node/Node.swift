@@ -88,6 +88,7 @@ package final class Node: @unchecked Sendable {
                     incarnation: identity.incarnation, hashSeed: configuration.clusterKey.hashSeed,
                     limits: configuration.limits),
                 ring: ring, properties: properties, leaves: opened.leaves[index],
+                hints: opened.hints[index],
                 generator: SeededGenerator(entropy: Self.entropy()))
             links.append(link)
             lanes.append(

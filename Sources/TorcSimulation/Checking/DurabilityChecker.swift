@@ -1,7 +1,9 @@
-// Judges acknowledgements by what the disks hold at that moment: `ok` stands for so many replicas that hold
-// the write synced, and a version that a read shows is synced somewhere.
+// Judges acknowledgements by what the disks hold at that moment: `ok` stands for so many nodes that hold the
+// write synced, as their own or as a hint, and for so many primaries as it says; a version that a read shows is
+// synced somewhere.
 
 package import TorcModel
+package import TorcReplication
 
 package struct DurabilityChecker {
     package init() {}
@@ -37,17 +39,32 @@ package struct DurabilityChecker {
         // An `lww` attempt that lost within its own turn was never seen; then what won cannot be older, except
         // that a retry of it may have been stamped after its first attempt was acknowledged and replaced.
         if history.promises[write.key].mode == .siblings || !dots.isEmpty && !write.isRepeated { return false }
-        return values.allSatisfy {
-            history.writes[$0].isRepeated || history.writes[$0].acknowledged.map { $0 >= write.invoked } ?? true
+        return values.allSatisfy { value in
+            let winner = history.writes[value]
+            // What stand-ins helped to acknowledge may come home later, and win.
+            return winner.isRepeated || winner.acknowledged.map { $0 >= write.invoked } ?? true
+                || winner.needed < winner.acknowledgedCopies
         }
     }
 
-    package func check(_ write: WriteRecord, holders: UInt64, needed: Int, primaries: Int) -> Violation? {
+    /// `primaryHolders`: the key's replicas, as bits, that hold it as their own.
+    package func check(
+        _ write: WriteRecord, holders: UInt64, needed: Int, participation: Participation, primaryHolders: UInt64? = nil,
+        neededPrimaries: Int = 0, isSloppy: Bool = true
+    ) -> Violation? {
         // What found nothing to delete wrote nothing.
         if write.kind == .blindDelete { return nil }
-        if primaries < needed {
+        let (primaries, fallbacks) = (participation.primaries, participation.fallbacks)
+        if primaries + fallbacks < needed || primaries < neededPrimaries || fallbacks > 0 && !isSloppy {
             return Violation(
-                .wrongAnswer, key: write.key, "\(write.name) is ok with \(primaries) primaries of \(needed) needed")
+                .wrongAnswer, key: write.key,
+                "\(write.name) is ok with \(primaries) primaries and \(fallbacks) fallbacks, needs \(needed), of them "
+                    + "\(isSloppy ? neededPrimaries : needed) primaries")
+        }
+        if let primaryHolders, primaryHolders.nonzeroBitCount < primaries {
+            return Violation(
+                .notDurable, key: write.key,
+                "\(write.name) is ok by \(primaries) primaries, and \(primaryHolders.nonzeroBitCount) hold it synced")
         }
         if holders.nonzeroBitCount < needed {
             return Violation(

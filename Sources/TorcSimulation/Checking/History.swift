@@ -41,8 +41,10 @@ package struct WriteRecord: Sendable {
     package var attempts = 1
     package var openAttempts = 1
     package var refusedAttempts = 0
-    /// Synced copies that the acknowledgement stands for.
+    /// Synced copies on primaries that the acknowledgement stands for: what later quorums meet.
     package var needed = 0
+    /// All that it stands for, those of stand-ins among them.
+    package var acknowledgedCopies = 0
     /// The nodes that held it synced when it was acknowledged and have not forgotten it since, as bits.
     package var holders: UInt64 = 0
     package var replacedBy: [Int] = []
@@ -131,14 +133,17 @@ package struct History: Sendable {
     }
 
     /// One attempt ended. A write is acknowledged when one attempt was, refused when all were.
-    package mutating func end(_ id: Int, _ outcome: WriteRecord.Outcome, needed: Int = 0, at time: VirtualTime) {
+    package mutating func end(
+        _ id: Int, _ outcome: WriteRecord.Outcome, needed: Int = 0, primaries: Int? = nil, at time: VirtualTime
+    ) {
         writes[id].openAttempts -= 1
         switch outcome {
         case .acknowledged:
             writes[id].outcome = .acknowledged
             if writes[id].acknowledged == nil {
                 writes[id].acknowledged = time
-                writes[id].needed = needed
+                writes[id].needed = min(needed, primaries ?? needed)
+                writes[id].acknowledgedCopies = needed
             }
         case .refused:
             writes[id].refusedAttempts += 1

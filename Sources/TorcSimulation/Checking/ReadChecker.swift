@@ -2,10 +2,10 @@
 //
 // For every read, whatever its quorum: values that were written to this key and not refused, each once, no two
 // of which one replaced the other (an object is one merged state, and a state that has seen a write has seen
-// what it replaced). For a strict read, one whose replicas meet those of an acknowledged write (r + w > n): that
-// write is shown or replaced, and what it replaced is not shown. In this slice every replica that is written or
-// read is a primary, so quorums do meet; these two cover "read your writes" and, with the write-back of quorum
-// reads, "monotonic reads", for one session and across sessions.
+// what it replaced). For a strict read, one whose primaries meet those of an acknowledged write: that write is
+// shown or replaced, and what it replaced is not shown. Only primaries count here, of a read and of a write:
+// what stand-ins made up for is promised nothing until it has been delivered. Both together cover "read your
+// writes" and, with the write-back of quorum reads, "monotonic reads", for one session and across sessions.
 
 package struct ReadChecker {
     package init() {}

@@ -13,6 +13,21 @@ package struct LeafAddress: Hashable, Sendable {
     package var leaf: Int
 }
 
+/// A record's name on a disk: a key's own, or one that is kept for a node.
+package struct RecordName: Hashable, Comparable, Sendable {
+    package var hint: NodeID?
+    package var key: ObjectKey
+
+    package init(_ key: ObjectKey, hint: NodeID? = nil) {
+        self.hint = hint
+        self.key = key
+    }
+
+    package static func < (lhs: Self, rhs: Self) -> Bool {
+        (lhs.hint?.rawValue ?? 0, lhs.key) < (rhs.hint?.rawValue ?? 0, rhs.key)
+    }
+}
+
 package struct SimulatedStore {
     /// One commit of one lane, or a mark alone.
     private struct LogEntry {
@@ -43,7 +58,7 @@ package struct SimulatedStore {
     /// An older copy of the whole folder.
     package struct Image {
         package var taken: VirtualTime
-        fileprivate var durable: [ObjectKey: ByteBuffer]
+        fileprivate var durable: [RecordName: ByteBuffer]
         fileprivate var leaves: [LeafAddress: UInt64]
         fileprivate var properties: PropertiesTable
         fileprivate var membershipIncarnation: MembershipIncarnation
@@ -67,8 +82,8 @@ package struct SimulatedStore {
         case blocks
     }
 
-    private var current: [ObjectKey: ByteBuffer] = [:]
-    private var durable: [ObjectKey: ByteBuffer] = [:]
+    private var current: [RecordName: ByteBuffer] = [:]
+    private var durable: [RecordName: ByteBuffer] = [:]
     private var log: Deque<LogEntry> = []
     private var nextSequence: UInt64 = 1
     private(set) var syncedThrough: UInt64 = 0
@@ -85,9 +100,9 @@ package struct SimulatedStore {
 
     // MARK: Reading
 
-    package func read(_ key: ObjectKey) -> StoreRead {
-        guard let bytes = current[key] else { return .absent }
-        switch damage[key] {
+    package func read(_ key: ObjectKey, hint: NodeID? = nil) -> StoreRead {
+        guard let bytes = current[RecordName(key, hint: hint)] else { return .absent }
+        switch hint == nil ? damage[key] : nil {
         case nil: return .found(bytes)
         case .block: return .failed
         case .bit(let bit):
@@ -99,20 +114,21 @@ package struct SimulatedStore {
         }
     }
 
-    /// A partition's records in a range, ascending; nil when a block of them cannot be read.
+    /// A partition's records in a range, or a node's hints, ascending; nil when a block of them cannot be read.
     package func scan(_ request: ScanRequest, ringSize: RingSize) -> (entries: [ScannedEntry], finished: Bool)? {
-        let keys = current.keys.filter { key in
-            ringSize.partition(of: key.position) == request.partition
-                && request.after.map { $0.lexicographicallyPrecedes(key.storageKey) } ?? true
-                && request.before.map { key.storageKey.lexicographicallyPrecedes($0) } ?? true
-        }.sorted()
+        let keys = current.keys.filter { name in
+            name.hint == request.hints
+                && (request.hints != nil || ringSize.partition(of: name.key.position) == request.partition)
+                && request.after.map { $0.lexicographicallyPrecedes(name.key.storageKey) } ?? true
+                && request.before.map { name.key.storageKey.lexicographicallyPrecedes($0) } ?? true
+        }.map(\.key).sorted()
         var entries: [ScannedEntry] = []
         var bytes = 0
         for key in keys {
             if !entries.isEmpty, entries.count >= request.entryLimit || bytes >= request.byteLimit {
                 return (entries, false)
             }
-            guard case .found(let record) = read(key) else { return nil }
+            guard case .found(let record) = read(key, hint: request.hints) else { return nil }
             entries.append(ScannedEntry(storageKey: key.storageKey, record: record))
             bytes += record.readableBytes + key.storageKey.readableBytes
         }
@@ -120,12 +136,31 @@ package struct SimulatedStore {
     }
 
     /// The record as it was written, damaged since or not.
-    package func intactRecord(of key: ObjectKey) -> ByteBuffer? { current[key] }
-    package func durableRecord(of key: ObjectKey) -> ByteBuffer? { durable[key] }
-    package func isDamaged(_ key: ObjectKey) -> Bool { damage[key] != nil && current[key] != nil }
-    /// Ascending by key.
+    package func intactRecord(of key: ObjectKey) -> ByteBuffer? { current[RecordName(key)] }
+    package func durableRecord(of key: ObjectKey) -> ByteBuffer? { durable[RecordName(key)] }
+    package func isDamaged(_ key: ObjectKey) -> Bool { damage[key] != nil && current[RecordName(key)] != nil }
+    /// The replica's own, ascending by key.
     package var records: [(key: ObjectKey, record: ByteBuffer)] {
-        current.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        current.filter { $0.key.hint == nil }.sorted { $0.key < $1.key }.map { ($0.key.key, $0.value) }
+    }
+    /// What is kept for other nodes of one key, ascending by node.
+    package func hints(of key: ObjectKey, durable isDurable: Bool) -> [ByteBuffer] {
+        (isDurable ? durable : current).filter { $0.key.hint != nil && $0.key.key == key }.sorted { $0.key < $1.key }
+            .map(\.value)
+    }
+    /// Ascending.
+    package var hintNames: [RecordName] { current.keys.filter { $0.hint != nil }.sorted() }
+    /// What a start counts, for one lane.
+    package func hintTotals(ringSize: RingSize, lane: Int, laneCount: Int) -> [NodeID: HintTotal] {
+        var totals: [NodeID: HintTotal] = [:]
+        for (name, record) in current {
+            guard let hint = name.hint,
+                LaneConfiguration.lane(of: ringSize.partition(of: name.key.position), laneCount: laneCount) == lane
+            else { continue }
+            totals[hint, default: HintTotal()].records += 1
+            totals[hint]!.bytes += HintTotal.bytes(of: name.key, record: record.readableBytes)
+        }
+        return totals
     }
     package var hasUnsynced: Bool { syncedThrough + 1 < nextSequence }
     package var syncPoint: SyncPoint { SyncPoint(sequence: nextSequence - 1, position: nextPosition) }
@@ -135,8 +170,8 @@ package struct SimulatedStore {
     package mutating func append(_ writes: [RecordWrite], lane: Int, batch: BatchNumber) {
         appendEntry(writes, lane: lane, batch: batch)
         for write in writes {
-            current[write.key] = write.record
-            damage[write.key] = nil
+            current[RecordName(write.key, hint: write.hint)] = write.record
+            if write.hint == nil { damage[write.key] = nil }
             for change in write.leaves {
                 currentLeaves[LeafAddress(tree: change.tree, leaf: change.leaf), default: 0] &+= change.delta
             }
@@ -162,7 +197,7 @@ package struct SimulatedStore {
     package mutating func synced(_ point: SyncPoint, laneCount: Int) -> [BatchNumber?] {
         var covered = [BatchNumber?](repeating: nil, count: laneCount)
         for entry in log where entry.position >= syncedPosition && entry.position < point.position {
-            for write in entry.writes { durable[write.key] = write.record }
+            for write in entry.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
             if !entry.writes.isEmpty { covered[entry.lane] = entry.batch }
         }
         syncedThrough = max(syncedThrough, point.sequence)
@@ -292,7 +327,7 @@ package struct SimulatedStore {
     private mutating func recover(through end: UInt64) {
         let leaves = recoveredLeaves(through: end)
         for entry in log where entry.last > syncedThrough && entry.last <= end {
-            for write in entry.writes { durable[write.key] = write.record }
+            for write in entry.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
         }
         current = durable
         currentLeaves = leaves

@@ -26,8 +26,10 @@ extension Simulation {
     }
 
     func describe(_ write: RecordWrite) -> String {
-        let record = try? Record(decoding: write.record, for: write.key)
-        return "\(name(write.key)) \(record.map { describe(body: $0.body) } ?? "?")"
+        let place = write.hint.map { " for \(name($0))" } ?? ""
+        guard let bytes = write.record else { return "\(name(write.key))\(place) nothing" }
+        let record = try? Record(decoding: bytes, for: write.key)
+        return "\(name(write.key))\(place) \(record.map { describe(body: $0.body) } ?? "?")"
     }
 
     func key(of message: PeerMessage) -> Int? {
@@ -41,9 +43,10 @@ extension Simulation {
 
     func describe(_ message: PeerMessage) -> String {
         switch message {
-        case .write(let write): "\(write.operation) write \(name(write.key)) \(describe(body: write.body))"
+        case .write(let write):
+            "\(write.operation) write \(name(write.key))\(forNode(write.hint)) \(describe(body: write.body))"
         case .wrote(let operation, let outcome): "\(operation) \(describe(outcome))"
-        case .read(let read, _): "\(read.operation) read \(name(read.key)) \(describe(read.want))"
+        case .read(let read, _): "\(read.operation) read \(name(read.key))\(forNode(read.hint)) \(describe(read.want))"
         case .readResult(let operation, let outcome): "\(operation) holds \(describe(outcome))"
         case .forward(let forward): "\(forward.operation) forward \(describe(forward.request))"
         case .forwarded(let operation, let answer): "\(operation) answers \(describe(.write(answer)))"
@@ -55,6 +58,9 @@ extension Simulation {
         case .compare(let question): "\(question.operation) compare \(describe(question))"
         case .compared(let operation, let answer): "\(operation) compared \(describe(answer))"
         case .membership(let message): describe(message)
+        case .hinted(let operation, let target, let outcome): "\(operation)\(forNode(target)) \(describe(outcome))"
+        case .hintResult(let operation, let target, let outcome):
+            "\(operation) holds\(forNode(target)) \(describe(outcome))"
         }
     }
 
@@ -99,6 +105,8 @@ extension Simulation {
         case .refused(let refusal): "refused: \(refusal)"
         }
     }
+
+    private func forNode(_ node: NodeID?) -> String { node.map { " for \(name($0))" } ?? "" }
 
     private func describe(_ want: ReplicaRead.Want) -> String {
         switch want {
@@ -181,14 +189,15 @@ extension Simulation {
     func describe(_ answer: ClientAnswer?) -> String {
         switch answer {
         case nil: return "nothing"
-        case .get(.absent(let participation)): return "absent from \(participation.primaries)"
+        case .get(.absent(let participation)):
+            return "absent from \(participation.primaries)+\(participation.fallbacks)"
         case .get(.found(let object, let participation)):
             let shown = object.siblings.map { sibling in
                 object.headOnly ? short(sibling.dot) : SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "?"
             }
-            return "{\(shown.joined(separator: " "))} from \(participation.primaries)"
+            return "{\(shown.joined(separator: " "))} from \(participation.primaries)+\(participation.fallbacks)"
         case .get(let other): return "\(other)"
-        case .write(.ok(let participation, _)): return "ok by \(participation.primaries)"
+        case .write(.ok(let participation, _)): return "ok by \(participation.primaries)+\(participation.fallbacks)"
         case .write(let other): return "\(other)"
         }
     }
@@ -211,6 +220,11 @@ extension Simulation {
         case .exchanged(let pair, let failed, let differing):
             "exchange of \(pair.tree.partition) n=\(pair.tree.copies) with \(name(pair.peer)) "
                 + "\(failed ? "failed" : "ended"), \(differing) keys differed"
+        case .hintKept(let node): "kept for \(name(node))"
+        case .hintsFull(let node): "kept no more for \(name(node))"
+        case .hintDeliveryBegan(let node, let total): "delivery of \(total.records) hints to \(name(node)) begins"
+        case .hintDelivered(let node): "delivered to \(name(node))"
+        case .hintDeliveryEnded(let node, let delivered): "all \(delivered) hints delivered to \(name(node))"
         default: "\(observation)"
         }
     }

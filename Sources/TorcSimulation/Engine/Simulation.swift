@@ -67,6 +67,8 @@ package final class Simulation {
     var finalListings: [Int: [Int]] = [:]
     /// From here on every accusation is a mistake, but of those that stand here, until that time.
     var excused: [Int: VirtualTime]?
+    /// Keys of which a record went bad.
+    var damagedKeys: Set<Int> = []
     /// Buckets whose change to `lww` was acknowledged.
     var bucketsTurned: Set<Int> = []
 
@@ -214,9 +216,10 @@ package final class Simulation {
         case .laneTick(let id, let lane): laneTick(id, lane: lane)
         case .controlTurn(let id): runControlTurn(id)
         case .controlTick(let id): controlTick(id)
-        case .recordRead(let id, let lane, let token, let key, let seen):
+        case .recordRead(let id, let lane, let token, let name, let seen):
             guard isRunning(id) else { return }
-            enqueue(.recordRead(token, seen ?? nodes[id.node].store.read(key)), node: id.node, lane: lane)
+            let result = seen ?? nodes[id.node].store.read(name.key, hint: name.hint)
+            enqueue(.recordRead(token, result), node: id.node, lane: lane)
         case .scanned(let id, let lane, let request): scanned(id, lane: lane, request)
         case .retryCommit(let id, let lane): retryCommit(id, lane: lane)
         case .beginSync(let id): beginSync(id)

@@ -21,7 +21,7 @@ enum SimulationEvent {
     case controlTurn(ProcessID)
     case controlTick(ProcessID)
     /// A reader thread has the record. `seen`: what it was when the read was asked for; nil: look now.
-    case recordRead(ProcessID, lane: Int, StoreToken, ObjectKey, seen: StoreRead?)
+    case recordRead(ProcessID, lane: Int, StoreToken, RecordName, seen: StoreRead?)
     case scanned(ProcessID, lane: Int, ScanRequest)
     case retryCommit(ProcessID, lane: Int)
     case beginSync(ProcessID)

@@ -160,7 +160,7 @@ package struct SimulationPlan: Sendable {
 
 extension SimulationPlan {
     private mutating func drawCluster(_ random: inout SeededGenerator) {
-        nodeCount = [1, 2, 3, 3, 3, 3, 3, 4, 4, 5, 5, 6][random.below(12)]
+        nodeCount = [1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 5, 6][random.below(12)]
         laneCounts = (0..<nodeCount).map { _ in random.pick([1, 1, 2, 3]) }
         ringSize = RingSize(partitions: random.pick([8, 16, 16, 32, 64, 256]))!
         turnSize = random.pick([1, 4, 64, 64])
@@ -228,6 +228,10 @@ extension SimulationPlan {
         if random.chance(30) { limits.unsyncedBytes = random.within(100...2_000) }
         if random.chance(50) { limits.lwwRestamps = random.within(0...1) }
         if random.chance(50) { limits.listings = 1 }
+        if random.chance(80) { limits.hintBytes = random.within(100...2_000) }
+        if random.chance(200) { limits.hintsInFlight = random.within(1...4) }
+        if random.chance(100) { limits.hintBytesInFlight = random.within(1...500) }
+        limits.writePatience = random.pick([.milliseconds(5), .milliseconds(50), .milliseconds(500)])
     }
 
     private mutating func drawNetwork(_ random: inout SeededGenerator) {

@@ -32,6 +32,7 @@ extension Simulation {
                 limits: plan.limits)
             let machine = Lane(
                 configuration: configuration, ring: ring, properties: properties, leaves: leaves,
+                hints: nodes[node].store.hintTotals(ringSize: plan.ringSize, lane: lane, laneCount: laneCount),
                 generator: nodes[node].random.split())
             lanes.append(SimulatedLane(machine: machine))
         }
@@ -198,6 +199,7 @@ extension Simulation {
         else { return }
         nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
         history.forget(key: key, node: node)
+        damagedKeys.insert(key)
         note(nodes[node].name, key: key, "its record of k\(key) goes bad")
     }
 

@@ -78,8 +78,8 @@ extension Simulation {
     private func perform(_ effect: LaneEffect, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
         let node = id.node
         switch effect {
-        case .read(let token, _, let key):
-            read(token, key, id, lane: lane, pending: &pending)
+        case .read(let token, let place, let key):
+            read(token, RecordName(key, hint: place.hint), id, lane: lane, pending: &pending)
         case .scan(let request):
             let delay = diskDelay(plan.disk.readDelay, node)
             schedule(.scanned(id, lane: lane, request), after: delay)
@@ -102,8 +102,9 @@ extension Simulation {
         }
     }
 
-    private func read(_ token: StoreToken, _ key: ObjectKey, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
-        let result = nodes[id.node].store.read(key)
+    private func read(_ token: StoreToken, _ name: RecordName, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
+        let key = name.key
+        let result = nodes[id.node].store.read(key, hint: name.hint)
         guard nodes[id.node].random.chance(plan.disk.deferredReadPerMille) else {
             pending.append(.recordRead(token, result))
             return
@@ -113,7 +114,7 @@ extension Simulation {
         let delay = diskDelay(plan.disk.readDelay, id.node)
         // While the key is parked nothing changes it, so it cannot matter when the reader thread looks.
         let seen = nodes[id.node].random.chance(500) ? result : nil
-        schedule(.recordRead(id, lane: lane, token, key, seen: seen), after: delay)
+        schedule(.recordRead(id, lane: lane, token, name, seen: seen), after: delay)
     }
 
     func scanned(_ id: ProcessID, lane: Int, _ request: ScanRequest) {
@@ -159,7 +160,8 @@ extension Simulation {
     }
 
     private func noteVersions(ofRecord write: RecordWrite) {
-        guard let record = try? Record(decoding: write.record, for: write.key) else {
+        guard let bytes = write.record else { return }
+        guard let record = try? Record(decoding: bytes, for: write.key) else {
             return report(
                 Violation(.inventedValue, key: keyIndex[write.key], "a record is written that cannot be decoded"))
         }
@@ -180,8 +182,12 @@ extension Simulation {
     }
 
     private func loggedClock(of key: ObjectKey, at node: Int) -> VersionVector {
-        let record = nodes[node].store.intactRecord(of: key).flatMap { try? Record(decoding: $0, for: key).object() }
-        return record?.clock ?? VersionVector()
+        var clock = VersionVector()
+        let own = nodes[node].store.intactRecord(of: key).map { [$0] } ?? []
+        for bytes in own + nodes[node].store.hints(of: key, durable: false) {
+            if let object = try? Record(decoding: bytes, for: key).object() { clock.merge(object.clock) }
+        }
+        return clock
     }
 
     /// A page names what its replica holds synced.

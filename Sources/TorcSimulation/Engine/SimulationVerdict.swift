@@ -21,6 +21,8 @@ extension Simulation {
         advance(to: now + Self.settleTime)
         guard violation == nil else { return }
         guard isWhole else { return report(Violation(.restless, "nodes do not find together again")) }
+        checkHints()
+        guard violation == nil else { return }
         awaitRepair()
         guard violation == nil else { return }
         readRepair()
@@ -36,6 +38,38 @@ extension Simulation {
         nodes.allSatisfy { node in
             node.process != nil && !node.process!.isDraining
                 && nodes.allSatisfy { $0.index == node.index || network.stands(node.index, $0.index) }
+        }
+    }
+
+    // MARK: Hints
+
+    /// How long hints may take to come home once nothing is in their way; a pause between two attempts is the
+    /// longest part of it.
+    private static let deliveryTime = Span.seconds(60)
+
+    private func checkHints() {
+        advance(to: now + Self.deliveryTime) { self.nodes.indices.allSatisfy { self.hintsLeft(at: $0).isEmpty } }
+        guard violation == nil else { return }
+        for node in nodes.indices {
+            guard let left = hintsLeft(at: node).first else { continue }
+            return report(
+                Violation(
+                    .leftover, key: keyIndex[left.key],
+                    "node \(nodes[node].name) keeps \(name(left.key)) for \(name(left.hint!))"))
+        }
+        advance(to: now + Self.settleTime)
+        if plan.forgets { return }
+        for write in history.writes where !damagedKeys.contains(write.key) {
+            report(
+                HintChecker().check(
+                    write, dots: dots.dots(of: write.id), copies: durableCopies(of: write.key), in: history))
+        }
+    }
+
+    /// What cannot be delivered is kept: a record that cannot be read is not written over.
+    private func hintsLeft(at node: Int) -> [RecordName] {
+        nodes[node].store.hintNames.filter { hint in
+            !nodes.contains { $0.id == hint.hint && $0.store.isDamaged(hint.key) }
         }
     }
 
@@ -197,7 +231,13 @@ extension Simulation {
             for lane in 0..<nodes[node].laneCount {
                 let machine = nodes[node].process!.lanes[lane].machine
                 checkLeaves(machine.leaves, node: node, lane: lane)
-                if !machine.isIdle {
+                let hints = nodes[node].store.hintTotals(
+                    ringSize: plan.ringSize, lane: lane, laneCount: nodes[node].laneCount)
+                if machine.hints != hints {
+                    report(Violation(.leftover, "node \(nodes[node].name), lane \(lane) miscounts its hints"))
+                }
+                // A hint that cannot be delivered is sent again and again.
+                if !machine.isIdle, hints.isEmpty {
                     report(Violation(.leftover, "node \(nodes[node].name), lane \(lane) is not idle at rest"))
                 }
             }

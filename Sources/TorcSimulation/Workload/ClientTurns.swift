@@ -73,6 +73,7 @@ extension Simulation {
         if clients[client].random.chance(100) { options.nodeConfirms = UInt8(clients[client].random.within(0...n)) }
         if clients[client].random.chance(100) { options.notFoundOK = clients[client].random.chance(500) }
         if clients[client].random.chance(100) { options.basicQuorum = clients[client].random.chance(500) }
+        if clients[client].random.chance(300) { options.sloppyQuorum = clients[client].random.chance(200) }
         return options
     }
 
@@ -198,23 +199,36 @@ extension Simulation {
         let record = history.writes[write]
         let checker = DurabilityChecker()
         let holders = checker.holders(
+            of: write, dots: dots.dots(of: write), copies: allDurableCopies(of: record.key), in: history)
+        let primaryHolders = checker.holders(
             of: write, dots: dots.dots(of: write), copies: durableCopies(of: record.key), in: history)
-        history.setHolders(write, holders)
+        // A hint's copy moves to its primary, where a fault may strike it: only copies that stay can be counted on.
+        let copiesMayGo = plan.forgets || plan.faults.damageRecord > 0
+        let object = plan.keys[record.key].object
+        let damaged = nodes.indices.filter { nodes[$0].store.isDamaged(object) }.reduce(UInt64(0)) {
+            $0 | 1 << UInt64($1)
+        }
+        history.setHolders(write, (copiesMayGo ? primaryHolders : holders) & ~damaged)
         // A node that forgot since may have acknowledged it before.
-        let forgetful = replicas[record.key].filter { nodes[$0].forgot.map { $0 >= record.invoked } ?? false }
-        let everHeld = forgetful.reduce(holders) { $0 | 1 << UInt64($1) }
+        let forgetful = nodes.indices.filter { nodes[$0].forgot.map { $0 >= record.invoked } ?? false }
+            .reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
+        let bucket = plan.buckets[plan.keys[record.key].bucket]
         report(
             checker.check(
-                record, holders: everHeld, needed: needed(request, key: record.key), primaries: participation.primaries)
-        )
+                record, holders: holders | forgetful, needed: needed(request, key: record.key),
+                participation: participation,
+                // A bucket that becomes `lww` may bring back what was deleted from it.
+                primaryHolders: history.promises[record.key].mode == .changing ? nil : primaryHolders | forgetful,
+                neededPrimaries: QuorumNumbers(bucket: bucket, options: request.options).writePrimaries,
+                isSloppy: request.options.sloppyQuorum ?? true))
     }
 
     private func needed(_ request: ClientRequest, key: Int) -> Int {
-        let bucket = plan.buckets[plan.keys[key].bucket]
+        let numbers = QuorumNumbers(bucket: plan.buckets[plan.keys[key].bucket], options: request.options)
         switch request {
-        case .put(let put): return QuorumNumbers(bucket: bucket, options: put.options).write
-        case .delete(let delete): return QuorumNumbers(bucket: bucket, options: delete.options).delete
-        case .get(let get): return QuorumNumbers(bucket: bucket, options: get.options).read
+        case .put: return numbers.write
+        case .delete: return numbers.delete
+        case .get: return numbers.read
         }
     }
 
@@ -228,9 +242,21 @@ extension Simulation {
         }
     }
 
+    /// Those that stand-ins keep among them.
+    private func allDurableCopies(of key: Int) -> [(node: Int, object: VersionedObject?)] {
+        let object = plan.keys[key].object
+        var copies = durableCopies(of: key)
+        for node in nodes.indices {
+            for hint in nodes[node].store.hints(of: object, durable: true) {
+                copies.append((node, try? Record(decoding: hint, for: object).object()))
+            }
+        }
+        return copies
+    }
+
     private func checkShown(_ object: ClientObject, key: Int) {
         if plan.forgets { return }
-        let copies = durableCopies(of: key)
+        let copies = allDurableCopies(of: key)
         for sibling in object.siblings {
             let name = SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "\(sibling.dot)"
             report(DurabilityChecker().check(shown: sibling.dot, name: name, key: key, copies: copies))
@@ -264,11 +290,28 @@ extension Simulation {
         let bucket = plan.buckets[plan.keys[open.key].bucket]
         var quorum = QuorumNumbers(bucket: bucket, options: options).read
         if isFinal, case .count(let r) = options.r { quorum = Int(r) }
+        let asked = quorum
+        func check(_ participation: Participation, absent: Bool) {
+            let (primaries, fallbacks) = (participation.primaries, participation.fallbacks)
+            // What stand-ins made up for promises nothing.
+            if fallbacks > 0 { quorum = min(quorum, primaries) }
+            let isSloppy = options.sloppyQuorum ?? true
+            let neededPrimaries = QuorumNumbers(bucket: bucket, options: options).readPrimaries
+            if fallbacks > 0 && (absent || !isSloppy) || primaries < neededPrimaries || primaries + fallbacks < asked {
+                report(
+                    Violation(
+                        .wrongAnswer, key: open.key,
+                        "a read is answered\(absent ? " with nothing" : "") by \(primaries) primaries and \(fallbacks) "
+                            + "fallbacks, needs \(asked), of them \(isSloppy ? neededPrimaries : asked) primaries"))
+            }
+        }
         switch answer {
-        case .absent:
+        case .absent(let participation):
+            check(participation, absent: true)
             if isFinal { finalValues[open.key] = [] }
             observe([], open, client, quorum: quorum)
-        case .found(let object, _):
+        case .found(let object, let participation):
+            check(participation, absent: false)
             guard let values = values(of: object, key: open.key) else { return }
             if isFinal { finalValues[open.key] = values }
             clients.remember(KnownContext(context: object.context, values: values), client: client, key: open.key)
@@ -313,8 +356,10 @@ extension Simulation {
             return retry(request, write, open, client)
         }
         switch answer {
-        case .ok(_, let object):
-            history.end(write, .acknowledged, needed: needed(request, key: open.key), at: now)
+        case .ok(let participation, let object):
+            history.end(
+                write, .acknowledged, needed: needed(request, key: open.key), primaries: participation.primaries,
+                at: now)
             report(ConditionChecker().check(write, request, open.invoked, dots: dots, in: history))
             if let object, let values = values(of: object, key: open.key) {
                 clients.remember(KnownContext(context: object.context, values: values), client: client, key: open.key)
@@ -437,5 +482,15 @@ extension Simulation {
             "c\(id.client)", "hears \(answer.map { "\($0)" } ?? "nothing") of its change of \(plan.buckets[bucket].id)")
         if case .stored = answer, change.conflictMode == .lww { bucketsTurned.insert(bucket) }
         scheduleNextTurn(id.client)
+    }
+}
+
+extension ClientRequest {
+    fileprivate var options: QuorumOptions {
+        switch self {
+        case .get(let get): get.options
+        case .put(let put): put.options
+        case .delete(let delete): delete.options
+        }
     }
 }

@@ -12,6 +12,9 @@ struct QuorumNumbers {
     var write: Int
     /// Synced copies of a delete.
     var delete: Int
+    /// Of those that answer a read, or hold a write: primaries, at the least.
+    var readPrimaries: Int
+    var writePrimaries: Int
 
     init(bucket: SimulationPlan.Bucket, options: QuorumOptions) {
         let properties = bucket.properties
@@ -28,6 +31,8 @@ struct QuorumNumbers {
         let rest = max(
             1, count(options.dw, properties.dw), count(options.pw, properties.pw),
             Int(options.nodeConfirms ?? properties.nodeConfirms))
+        readPrimaries = count(options.pr, properties.pr)
+        writePrimaries = count(options.pw, properties.pw)
         write = max(rest, count(options.w, properties.w))
         delete = max(rest, count(options.w ?? options.rw, properties.rw))
     }

@@ -39,6 +39,8 @@ package enum PeerMessageCodec {
         case membership = 12
         case compare = 13
         case compared = 14
+        case hinted = 15
+        case hintResult = 16
     }
 
     package static func encode(_ message: PeerMessage, into buffer: inout ByteBuffer) {
@@ -80,6 +82,14 @@ package enum PeerMessageCodec {
         case .compared(let operation, let answer):
             writeHead(.compared, operation, into: &buffer)
             encode(answer, into: &buffer)
+        case .hinted(let operation, let target, let outcome):
+            writeHead(.hinted, operation, into: &buffer)
+            buffer.writeInteger(target.rawValue)
+            encode(outcome, into: &buffer)
+        case .hintResult(let operation, let target, let outcome):
+            writeHead(.hintResult, operation, into: &buffer)
+            buffer.writeInteger(target.rawValue)
+            encode(outcome, into: &buffer)
         }
     }
 
@@ -113,6 +123,12 @@ package enum PeerMessageCodec {
         case .membership: return .membership(try decodeMembership(number, from: &buffer))
         case .compare: return .compare(try decodeTreeQuestion(operation, from: &buffer))
         case .compared: return .compared(operation, try decodeTreeAnswer(from: &buffer))
+        case .hinted:
+            let target = NodeID(rawValue: try buffer.readFixed(UInt64.self, "hinted"))
+            return .hinted(operation, target: target, try decodeWriteOutcome(from: &buffer))
+        case .hintResult:
+            let target = NodeID(rawValue: try buffer.readFixed(UInt64.self, "hint result"))
+            return .hintResult(operation, target: target, try decodeReadOutcome(from: &buffer))
         }
     }
 
@@ -121,7 +137,7 @@ package enum PeerMessageCodec {
         switch message {
         case .write(let write): fixedBytes + write.key.storageKey.readableBytes + write.body.readableBytes
         case .read(let read, _): fixedBytes + read.key.storageKey.readableBytes
-        case .readResult(_, .object(let body)): fixedBytes + body.readableBytes
+        case .readResult(_, .object(let body)), .hintResult(_, _, .object(let body)): fixedBytes + body.readableBytes
         case .forward(let forward): fixedBytes + sizeBound(of: forward.request)
         case .forwarded(_, .ok(_, .some(let object))):
             object.siblings.reduce(fixedBytes + sizeBound(of: object.context.clock)) {
@@ -134,7 +150,8 @@ package enum PeerMessageCodec {
         case .compared(_, let answer): fixedBytes + sizeBound(of: answer)
         case .properties(_, let entries): entries.reduce(fixedBytes) { $0 + sizeBound(of: $1.scope) + 64 }
         case .membership(let message): message.sizeBound
-        case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest: fixedBytes
+        case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest, .hinted, .hintResult:
+            fixedBytes
         }
     }
 
@@ -182,8 +199,10 @@ extension PeerMessageCodec {
         buffer.reserveCapacity(
             minimumWritableBytes: 48 + write.key.storageKey.readableBytes + write.body.readableBytes)
         buffer.writeMultipleIntegers(
-            Kind.write.rawValue, write.operation.rawValue, write.copies, write.dot == nil ? UInt8(0) : 1)
+            Kind.write.rawValue, write.operation.rawValue, write.copies,
+            (write.dot == nil ? 0 : WriteFlag.dot) | (write.hint == nil ? 0 : WriteFlag.hint))
         if let dot = write.dot { encode(dot, into: &buffer) }
+        if let hint = write.hint { buffer.writeInteger(hint.rawValue) }
         buffer.writeLengthPrefixed(write.key.storageKey)
         buffer.writeLengthPrefixed(write.body)
     }
@@ -192,11 +211,23 @@ extension PeerMessageCodec {
         _ operation: OperationID, from buffer: inout ByteBuffer
     ) throws(MalformedBytes) -> ReplicaWrite {
         let copies = try buffer.readFixed(UInt8.self, "write")
-        let dot = try buffer.readFlag("write") ? try decodeDot(from: &buffer) : nil
+        let flags = try buffer.readFixed(UInt8.self, "write")
+        guard flags & ~WriteFlag.all == 0 else { throw MalformedBytes(.notCanonical, "write") }
+        let dot = flags & WriteFlag.dot != 0 ? try decodeDot(from: &buffer) : nil
+        let hint = flags & WriteFlag.hint != 0 ? NodeID(rawValue: try buffer.readFixed(UInt64.self, "write")) : nil
         return ReplicaWrite(
             operation: operation, key: try decodeKey(from: &buffer), copies: copies,
-            body: try buffer.readLengthPrefixed("write"), dot: dot)
+            body: try buffer.readLengthPrefixed("write"), dot: dot, hint: hint)
     }
+
+    private enum WriteFlag {
+        static let dot: UInt8 = 1
+        static let hint: UInt8 = 2
+        static let all: UInt8 = 3
+    }
+
+    /// Beside what is wanted, in the same byte.
+    private static let hintReadFlag: UInt8 = 4
 
     private static func encode(_ outcome: WriteOutcome, into buffer: inout ByteBuffer) {
         switch outcome {
@@ -223,7 +254,9 @@ extension PeerMessageCodec {
             case .unless: 1
             case .hash: 2
             }
-        buffer.writeMultipleIntegers(Kind.read.rawValue, read.operation.rawValue, read.copies, want)
+        buffer.writeMultipleIntegers(
+            Kind.read.rawValue, read.operation.rawValue, read.copies, want | (read.hint == nil ? 0 : hintReadFlag))
+        if let hint = read.hint { buffer.writeInteger(hint.rawValue) }
         if case .unless(let hash) = read.want { buffer.writeInteger(hash.rawValue) }
         buffer.writeLengthPrefixed(read.key.storageKey)
         buffer.writeDuration(remaining)
@@ -233,14 +266,17 @@ extension PeerMessageCodec {
         _ operation: OperationID, from buffer: inout ByteBuffer
     ) throws(MalformedBytes) -> ReplicaRead {
         let copies = try buffer.readFixed(UInt8.self, "read")
+        let flags = try buffer.readFixed(UInt8.self, "read")
+        let hint = flags & hintReadFlag != 0 ? NodeID(rawValue: try buffer.readFixed(UInt64.self, "read")) : nil
         let want: ReplicaRead.Want
-        switch try buffer.readFixed(UInt8.self, "read") {
+        switch flags & ~hintReadFlag {
         case 0: want = .full
         case 1: want = .unless(ContentHash(rawValue: try buffer.readFixed(UInt64.self, "read")))
         case 2: want = .hash
         default: throw MalformedBytes(.notCanonical, "read")
         }
-        return ReplicaRead(operation: operation, key: try decodeKey(from: &buffer), copies: copies, want: want)
+        return ReplicaRead(
+            operation: operation, key: try decodeKey(from: &buffer), copies: copies, want: want, hint: hint)
     }
 
     private static func encode(_ outcome: ReadOutcome, into buffer: inout ByteBuffer) {

@@ -332,7 +332,8 @@ import TorcReplication
         #expect(node.put("x") == ["3: forward"])
         #expect(node.delete() == ["3: forward"])
         _ = node.down(3)
-        #expect(node.put("x") == ["answer: refused unreachable(needed: 2, reachable: 0)"])
+        #expect(node.put("x", "sloppy_quorum=false") == ["answer: refused unreachable(needed: 2, reachable: 0)"])
+        #expect(node.put("x") == ["own: mint x for 1"])
     }
 
     @Test func neverAgainOnceItWasSent() {

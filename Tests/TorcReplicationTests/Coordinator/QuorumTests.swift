@@ -40,7 +40,7 @@ import TorcReplication
             let quorums = try Quorums(options: options, properties: properties, replicaCount: numbers[1])
             let read = try quorums.read()
             line = "r \(read.needed) pr \(read.primaries) back \(read.writeBack.map(String.init) ?? "-")"
-            line += ", w \(try quorums.write())"
+            line += ", w \(try quorums.write().copies)"
         } catch {
             guard case .invalidQuorum(let name, let asked, let n) = error else { throw error }
             line = "refused \(name) \(asked) of \(n)"

@@ -303,7 +303,7 @@ struct VnodeRun {
         case .write(let write):
             if open.contains(where: { $0.key == write.key }) { violations.append("\(write.key) is twice in a batch") }
             open.append(write)
-            if let object = object(write.record, write.key) {
+            if let object = object(write.record!, write.key) {
                 requireOwnDots(object)
                 hashes[Self.seed.contentHash(key: write.key, body: object.encoded)] = object
             } else {
@@ -316,6 +316,7 @@ struct VnodeRun {
         case .reply(let reply, .coordinator(let operation)), .reply(let reply, .peer(_, let operation)),
             .reply(let reply, .repair(let operation)):
             replied(reply, to: operation)
+        case .reply(let reply, let address): violations.append("\(reply) for \(address), which nobody asked for")
         case .observed(.actorRetired): count("retired")
         case .observed: break
         }
