@@ -195,6 +195,14 @@ package struct LaneCluster {
 
     // MARK: What stands
 
+    /// A bit of the node's record flips; it cannot be decoded from now on.
+    package mutating func damage(_ key: ObjectKey, at number: Int) {
+        var record = nodes[number - 1].store[key]!
+        let last = record.writerIndex - 1
+        record.setInteger(record.getInteger(at: last, as: UInt8.self)! ^ 1, at: last)
+        nodes[number - 1].store[key] = record
+    }
+
     package func object(_ key: ObjectKey, at number: Int) -> VersionedObject? {
         nodes[number - 1].store[key].map { try! Record(decoding: $0, for: key).object() }
     }

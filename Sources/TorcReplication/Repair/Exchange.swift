@@ -312,7 +312,8 @@ struct Exchange: Sendable {
     private mutating func continueAfterSpan() {
         if spans.isEmpty {
             end = failedKeys == 0 ? .completed : .failed
-        } else if differing >= limits.keysInExchange {
+        } else if differing - failedKeys >= limits.keysInExchange {
+            // The next exchange begins at the first leaf: keys that cannot be repaired must not be all that it does.
             end = .gaveWay
         } else {
             next = .scan

@@ -55,6 +55,20 @@ import TorcReplication
         #expect(differing(cluster, 0..<70) == 0)
     }
 
+    /// An exchange that gives way begins at the first leaf again, and must come past what it cannot mend.
+    @Test func keysThatCannotBeReadDoNotKeepOthersFromRepair() {
+        var limits = RepairLimits()
+        limits.keysInExchange = 1
+        var cluster = LaneCluster(repair: limits)
+        for number in 0..<20 { cluster.ask(1, put(number, "old")) }
+        for number in 0..<20 { cluster.damage(key(number), at: 3) }
+        cluster.down(3)
+        for number in 0..<40 { cluster.ask(1, put(number, "new")) }
+        cluster.up(3)
+        wait(&cluster, steps: 300)
+        #expect(differing(cluster, 20..<40) == 0)
+    }
+
     @Test func equalTreesCostOneQuestionAPair() {
         var limits = RepairLimits()
         limits.operationsPerSecond = 1_000_000
