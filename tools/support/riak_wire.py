@@ -53,17 +53,16 @@ def fields(message):
 
 
 class Client:
-    def __init__(self, address, bucket):
+    def __init__(self, address, bucket, seconds=REQUEST_SECONDS):
+        """`seconds` bounds the wait for one answer."""
         self.address = address
         self.bucket = bucket
+        self.seconds = seconds
         self.socket = None
 
     def ask(self, code, body):
-        """Code and body of the answer. ConnectionError before anything was sent; Unanswered after."""
-        if self.socket is None:
-            self.socket = socket.create_connection(self.address, timeout=2)
-            self.socket.settimeout(REQUEST_SECONDS)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        """The answer's body. OSError before anything was sent; Unanswered after."""
+        self.connect()
         try:
             self.socket.sendall(struct.pack(">IB", len(body) + 1, code) + body)
             length, code = struct.unpack(">IB", self.read(5))
@@ -74,6 +73,12 @@ class Client:
         if code == 0:
             raise ErrorAnswer(dict(fields(body)).get(1, b"").decode(errors="replace"))
         return body
+
+    def connect(self):
+        if self.socket is None:
+            self.socket = socket.create_connection(self.address, timeout=min(2, self.seconds))
+            self.socket.settimeout(self.seconds)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self, count):
         data = b""
@@ -91,10 +96,35 @@ class Client:
 
     def get(self, key, r=QUORUM):
         """The values that stand, and the context (None: nothing was ever written)."""
-        answer = list(fields(self.ask(9, field(1, self.bucket) + field(2, key) + field(3, r) + field(9, 1))))
+        return self.object_of(self.ask(9, self.get_request(key, r)))
+
+    def get_request(self, key, r, pr=None):
+        body = field(1, self.bucket) + field(2, key) + field(3, r) + field(9, 1)
+        return body if pr is None else body + field(4, pr)
+
+    @staticmethod
+    def object_of(body):
+        answer = list(fields(body))
         contents = [dict(fields(value)) for number, value in answer if number == 1]
         context = next((value for number, value in answer if number == 2), None)
         return [content.get(1, b"") for content in contents if not content.get(11)], context
+
+    def get_many(self, keys, r, pr):
+        """What each key holds, as `get` answers it, or an ErrorAnswer in its place; all are asked for at once."""
+        self.connect()
+        try:
+            self.socket.sendall(b"".join(
+                struct.pack(">IB", len(body) + 1, 9) + body for body in (self.get_request(key, r, pr) for key in keys)))
+            answers = []
+            for _ in keys:
+                length, code = struct.unpack(">IB", self.read(5))
+                body = self.read(length - 1)
+                answers.append(ErrorAnswer(dict(fields(body)).get(1, b"").decode(errors="replace")) if code == 0
+                               else self.object_of(body))
+            return answers
+        except (OSError, EOFError) as error:
+            self.close()
+            raise Unanswered(str(error))
 
     def put(self, key, value, context=None):
         body = field(1, self.bucket) + field(2, key)
