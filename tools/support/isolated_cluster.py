@@ -45,6 +45,8 @@ def in_own_namespaces():
     try:
         status = inner.wait()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("interrupted: ending the nodes and removing everything", flush=True)
         status = 130
     finally:
@@ -56,9 +58,14 @@ def in_own_namespaces():
 
 
 def end_with_parent(folder):
-    """The outer process holds this pipe open for as long as it lives."""
+    """The outer process holds this pipe open for as long as it lives; what it would do is done here if it was killed."""
     os.read(0, 1)
-    remove(folder)
+    if os.getpid() == 1:         # of these namespaces: all others in them are nodes and tools
+        os.kill(-1, signal.SIGKILL)
+        for name in os.listdir(folder):
+            if os.path.ismount(os.path.join(folder, name)):
+                subprocess.run(["umount", "--lazy", os.path.join(folder, name)], capture_output=True)
+        remove(folder)
     os._exit(1)
 
 
