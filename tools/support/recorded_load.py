@@ -10,6 +10,9 @@ import collections, json, random, threading, time
 from riak_wire import ErrorAnswer, Unanswered
 
 OK, INDETERMINATE, REFUSED, NOT_SENT, FAILED = "ok", "indeterminate", "refused", "not sent", "failed"
+CLIENT_SECONDS = 4            # that a client waits for one answer
+# A writer leaves a node alone for so long after it did not answer; else all writers soon wait for the one that hangs.
+SHUN_SECONDS = 2
 # A register takes so many writes, a set so many elements; then a new key takes its place.
 REGISTER_WRITES = 25
 SET_ELEMENTS = 300
@@ -160,7 +163,6 @@ class Load:
         self.prefix = prefix
         self.objects = {}
         self.history = history or History()
-        self.random = random.Random(seed)
         self.lock = threading.Lock()
         self.registers = [self.fresh(b"register-%d", Register) for _ in range(registers)]
         self.sets = [self.fresh(b"set-%d", ElementSet) for _ in range(sets)]
@@ -202,24 +204,29 @@ class Writer:
         self.number = number
         self.random = random.Random(seed)
         self.clients = [make_client(node) for node in nodes]
+        self.shunned = {}        # client: until when
         self.interval = interval
         self.made = 0
         self.acknowledged = 0
 
     def run(self):
         while not self.load.stopping.is_set():
-            client = self.random.choice(self.clients)
             began = time.monotonic()
+            client = self.random.choice([c for c in self.clients if self.shunned.get(c, 0) < began] or self.clients)
             try:
                 self.step(client)
-            except (ConnectionError, OSError):   # nothing was sent
+            except OSError:   # nothing was sent
+                self.shun(client)
                 time.sleep(0.02)
-            except Exception as error:           # a bug of the test must not pass for a quiet writer
+            except Exception as error:   # a bug of the test must not pass for a quiet writer
                 self.load.problems.append(f"writer {self.number}: {type(error).__name__}: {error}")
                 return
             pause = self.interval * self.random.uniform(0.5, 1.5) - (time.monotonic() - began)
             if pause > 0:
                 time.sleep(pause)
+
+    def shun(self, client):
+        self.shunned[client] = time.monotonic() + SHUN_SECONDS
 
     def step(self, client):
         dice = self.random.random()
@@ -280,6 +287,8 @@ class Writer:
             values, context = client.get(key)
         except (Unanswered, ErrorAnswer) as error:
             self.load.history.add(began, self.number, client.address, "get", key, None, (), FAILED, str(error))
+            if isinstance(error, Unanswered):
+                self.shun(client)
             return None
         self.load.history.add(began, self.number, client.address, "get", key, None, values, OK)
         strangers = target.strangers(values)
@@ -308,8 +317,11 @@ class Writer:
             self.acknowledged += 1
         except (Unanswered, ErrorAnswer) as error:
             outcome, text = outcome_of(error), str(error)
+            if isinstance(error, Unanswered):
+                self.shun(client)
         except OSError as error:
             self.load.history.add(began, self.number, client.address, call, key, value, (), NOT_SENT, str(error))
+            self.shun(client)
             return None
         self.load.history.add(began, self.number, client.address, call, key, value, seen, outcome, text)
         return outcome

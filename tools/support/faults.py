@@ -1,0 +1,307 @@
+"""What can happen to nodes, one fault after another, drawn from a seed; and what each must lead to.
+
+Some faults take away a copy of what a node holds. Two copies acknowledge a write, so before another is taken all hints
+must have drained and all replicas been compared: one copy of everything is left at any time.
+"""
+import os, signal, subprocess, time
+
+from isolated_cluster import ClusterFailure, wait_for
+
+HINTS_SECONDS = 120           # until no hint is left
+REPAIR_SECONDS = 120          # until every pair of replicas was compared
+ENDS_ITSELF_SECONDS = 20      # after a failed sync
+STORAGE_EXIT = 74
+
+
+# --- Faults ---
+
+class Chaos:
+    def __init__(self, cluster, load, report, rng, longest, small_disk, folder):
+        self.cluster, self.load, self.report, self.rng = cluster, load, report, rng
+        self.longest = longest
+        self.small_disk = cluster.nodes[small_disk - 1]
+        self.folder = folder
+        self.one_copy_gone = False
+        self.repairs_repeated = 0
+        self.faults = {
+            "kill": self.kill, "kill two": self.kill_two, "pause": self.pause, "cut": self.cut,
+            "one-way cut": self.one_way_cut, "wipe": self.wipe, "full disk": self.full_disk,
+            "sync error": self.sync_error, "damaged table": self.damaged_table, "damaged log": self.damaged_log}
+        self.struck = 0
+
+    def words(self, node):
+        """What it said last, without level, time and the paths of this run."""
+        said = self.cluster.last_words(node).replace(self.folder + "/", "").split("Z ", 1)[-1]
+        return said if len(said) <= 120 else said[:120] + "…"
+
+    def names(self, nodes):
+        return " ".join(node.name for node in nodes)
+
+    def rest(self, least, most):
+        time.sleep(self.rng.uniform(least, min(most, max(least, self.longest))))
+
+    def run(self, seconds, kinds):
+        until, deck = time.monotonic() + seconds, []
+        while time.monotonic() < until:
+            if not deck:
+                deck = self.rng.sample(kinds, len(kinds))
+            kind = deck.pop()
+            before, problem, detail, subject = self.load.acknowledged, None, "", ""
+            try:
+                subject, detail = self.faults[kind]()
+            except (ClusterFailure, OSError, subprocess.SubprocessError) as error:
+                problem = str(error)
+            finally:
+                if self.cluster.cut_now:
+                    self.cluster.heal()
+            self.rest(0.3, 2)
+            problem = problem or self.unexpected_ends()
+            acknowledged = self.load.acknowledged - before
+            if problem is None and acknowledged == 0:
+                problem = "nothing was acknowledged meanwhile"
+            self.report.line(kind, subject, problem, f"{acknowledged:5d} acknowledged; {detail}")
+            self.struck += 1
+            if problem is not None:
+                return
+
+    def unexpected_ends(self):
+        for node in self.cluster.nodes:
+            if not node.runs:
+                return f"{node.name} ended by itself, status {node.process.returncode}: {self.cluster.last_words(node)}"
+        return None
+
+    def kill(self, count=1):
+        victims = self.rng.sample(self.cluster.nodes, count)
+        for node in victims:
+            self.cluster.kill(node)
+        self.rest(0.2, 6)
+        self.cluster.start(victims)
+        return self.names(victims), ""
+
+    def kill_two(self):
+        return self.kill(2)
+
+    def pause(self):
+        victims = self.rng.sample(self.cluster.nodes, self.rng.choice((1, 1, 2)))
+        for node in victims:
+            node.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        self.rest(1, 20)
+        for node in victims:
+            node.process.send_signal(signal.SIGCONT)
+        return self.names(victims), f"stopped for {time.monotonic() - began:.1f} s"
+
+    def split(self):
+        nodes = self.rng.sample(self.cluster.nodes, len(self.cluster.nodes))
+        size = self.rng.randrange(1, len(nodes) // 2 + 1)
+        return nodes[:size], nodes[size:]
+
+    def cut(self):
+        few, many = self.split()
+        self.cluster.cut({node: many for node in few} | {node: few for node in many})
+        began = time.monotonic()
+        self.rest(2, 15)
+        self.cluster.heal()
+        return f"{self.names(few)} | the others", f"cut for {time.monotonic() - began:.1f} s"
+
+    def one_way_cut(self):
+        few, many = self.split()
+        deaf, unheard = (few, many) if self.rng.random() < 0.5 else (many, few)
+        self.cluster.cut({node: unheard for node in deaf})
+        began = time.monotonic()
+        self.rest(2, 15)
+        self.cluster.heal()
+        subject = f"{self.names(few)} " + ("deaf to the others" if deaf is few else "not heard")
+        return subject, f"cut for {time.monotonic() - began:.1f} s"
+
+    def before_taking_a_copy(self):
+        """Two copies acknowledge a write. If one was taken, all must be whole again before the next is."""
+        if self.one_copy_gone:
+            if wait_for(lambda: self.cluster.hints_held() == 0, HINTS_SECONDS) is None:
+                raise ClusterFailure(f"{self.cluster.hints_held()} hints are left {HINTS_SECONDS} s after healing")
+            for node in self.cluster.nodes:
+                self.repair(node)
+        self.one_copy_gone = True
+
+    def repair(self, node):
+        """How many keys differed. Links that a cut has just broken may cost a comparison; then one asks again."""
+        until, differed = time.monotonic() + REPAIR_SECONDS, 0
+        while True:
+            compared, found, words = self.cluster.repair(node, REPAIR_SECONDS)
+            differed += found or 0
+            if compared:
+                return differed
+            if time.monotonic() > until:
+                raise ClusterFailure(f"repair at {node.name} is incomplete after {REPAIR_SECONDS} s: {words}")
+            self.repairs_repeated += 1
+            time.sleep(0.5)
+
+    def company(self, victim):
+        """While the victim is away another node may be, too."""
+        if self.rng.random() < 0.4:
+            other = self.rng.choice([node for node in self.cluster.nodes if node is not victim])
+            self.cluster.kill(other)
+            return [other]
+        return []
+
+    def replaced_disk(self, node):
+        """What an operator does with a damaged folder."""
+        self.cluster.wipe(node)
+        self.cluster.start([node])
+        began = time.monotonic()
+        differed = self.repair(node)
+        return f"{differed} keys repaired in {time.monotonic() - began:.1f} s"
+
+    def wipe(self):
+        self.before_taking_a_copy()
+        victim = self.rng.choice(self.cluster.nodes)
+        (self.cluster.kill if self.rng.random() < 0.5 else self.cluster.stop)(victim)
+        others = self.company(victim)
+        self.rest(0.2, 4)
+        self.cluster.start(others)
+        detail = self.replaced_disk(victim)
+        return self.names([victim]) + (f" (and {self.names(others)} killed)" if others else ""), detail
+
+    def expect_end(self, node, seconds, why):
+        if not self.cluster.wait_until_ended(node, seconds):
+            raise ClusterFailure(f"{node.name} goes on {seconds} s after {why}")
+        self.expect_storage_exit(node, why)
+
+    def expect_storage_exit(self, node, why):
+        if node.process.returncode != STORAGE_EXIT:
+            raise ClusterFailure(f"{node.name} ended with status {node.process.returncode} after {why}, not "
+                                 f"{STORAGE_EXIT}: {self.cluster.last_words(node)}")
+
+    def full_disk(self):
+        node = self.small_disk
+        ballast = os.path.join(node.disk, "ballast")
+        try:
+            with open(ballast, "wb") as f:
+                fill(f, node.disk)
+                ended, detail = self.cluster.wait_until_ended(node, min(6, self.longest)), ""
+                if not ended:
+                    # Its log still has room. A start needs room for a new one.
+                    self.cluster.kill(node)
+                    fill(f, node.disk)
+                    detail = "went on; killed and started again, "
+                    self.cluster.start([node], wait=False)
+                    ended = not self.cluster.wait_until_serving(node)
+                if not ended:
+                    fill(f, node.disk)
+                    ended = self.cluster.wait_until_ended(node, min(6, self.longest))
+                words = self.cluster.last_words(node)
+                if not ended:
+                    detail += "went on"
+                    self.cluster.kill(node)
+                elif node.process.returncode == -signal.SIGABRT and "rocksdb::" in words:
+                    # It ends in time, and says less than it should: an assertion in the library comes first.
+                    detail += "ended by RocksDB's assertion"
+                else:
+                    self.expect_storage_exit(node, "its disk was full")
+                    if "space" not in words:
+                        raise ClusterFailure(f"{node.name} does not say that its disk is full: {words}")
+                    detail += f"ended itself: {self.words(node)}"
+        finally:
+            os.remove(ballast)
+        self.cluster.start([node])
+        return node.name, detail
+
+    def sync_error(self):
+        node = self.rng.choice(self.cluster.nodes)
+        trace = os.path.join(self.folder, "strace.log")
+        strace = subprocess.Popen(
+            ["strace", "-f", "-qq", "-tt", "-p", str(node.process.pid), "-o", trace, "-e", "trace=fdatasync",
+             "-e", f"inject=fdatasync:error=EIO:when={self.rng.randrange(1, 60)}+"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            self.expect_end(node, ENDS_ITSELF_SECONDS, "fdatasync failed")
+        finally:
+            strace.kill()
+            said = strace.communicate()[1].decode(errors="replace").strip()
+            with open(trace, errors="replace") as f:
+                failed = sum("INJECTED" in line for line in f)
+            os.remove(trace)
+        if not failed:
+            raise ClusterFailure(f"no sync was made to fail: {said}")
+        words = self.words(node)
+        self.rest(0.2, 3)
+        self.cluster.start([node])
+        return node.name, f"ended itself after {failed} failed: {words}"
+
+    def flip(self, path):
+        size = os.path.getsize(path)
+        with open(path, "r+b") as f:
+            for _ in range(self.rng.choice((1, 3, 20))):
+                at = self.rng.randrange(size)
+                f.seek(at)
+                byte = f.read(1)[0]
+                f.seek(at)
+                f.write(bytes([byte ^ 1 << self.rng.randrange(8)]))
+
+    def files(self, node, suffix):
+        folder = os.path.join(node.data, "db")
+        found = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(suffix))
+        return [path for path in found if os.path.getsize(path) > 0]
+
+    def damaged_table(self):
+        self.before_taking_a_copy()
+        node = self.rng.choice(self.cluster.nodes)
+        self.cluster.kill(node)
+        if not self.files(node, ".sst"):
+            self.cluster.start([node])   # a start writes what the log held into tables
+            self.cluster.stop(node)
+        tables = self.files(node, ".sst")
+        if not tables:
+            self.cluster.start([node])
+            return node.name, "it has no table yet"
+        for path in self.rng.sample(tables, min(len(tables), 5)):
+            self.flip(path)
+        self.cluster.start([node], wait=False)
+        if self.cluster.wait_until_serving(node):
+            # It may serve what it can read, and must show nothing else; the record's check sees to that.
+            self.rest(2, 6)
+            unreadable = self.cluster.json(node, "/stats")["unreadable_records"] if node.runs else "?"
+            if node.runs:
+                detail = f"served, {unreadable} records unreadable"
+                self.cluster.kill(node)
+            else:
+                self.expect_storage_exit(node, "a table was damaged")
+                detail = f"ended itself: {self.words(node)}"
+        else:
+            self.expect_storage_exit(node, "a table was damaged")
+            detail = f"refused to serve: {self.words(node)}"
+        return node.name, f"{detail}; {self.replaced_disk(node)}"
+
+    def damaged_log(self):
+        self.before_taking_a_copy()
+        node = self.rng.choice(self.cluster.nodes)
+        self.cluster.kill(node)
+        logs = self.files(node, ".log")
+        if not logs:
+            self.cluster.start([node])
+            return node.name, "it has no log yet"
+        self.flip(self.rng.choice(logs))
+        offset = node.log_size()
+        self.cluster.start([node], wait=False)
+        if self.cluster.wait_until_serving(node):
+            found = [line for line in node.log_since(offset).splitlines() if "found=" in line]
+            said = found[0].split('found="')[-1].split('"')[0] if found else "?"
+            return node.name, f"served: {said}"
+        self.expect_storage_exit(node, "its log was damaged")
+        words = self.words(node)
+        return node.name, f"refused to serve: {words}; {self.replaced_disk(node)}"
+
+
+def fill(file, disk):
+    """Takes what the disk has left, to the last page."""
+    file.seek(0, os.SEEK_END)
+    while True:
+        left = os.statvfs(disk)
+        pages = left.f_bfree
+        if pages == 0:
+            return
+        try:
+            os.posix_fallocate(file.fileno(), file.tell(), pages * left.f_bsize)
+            file.seek(0, os.SEEK_END)
+        except OSError:   # somebody took some meanwhile
+            time.sleep(0.01)
