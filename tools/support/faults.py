@@ -198,7 +198,7 @@ class Chaos:
                     detail += "ended by RocksDB's assertion"
                 else:
                     self.expect_storage_exit(node, "its disk was full")
-                    if "space" not in words:
+                    if "full" not in words and "space" not in words:
                         raise ClusterFailure(f"{node.name} does not say that its disk is full: {words}")
                     detail += f"ended itself: {self.words(node)}"
         finally:
