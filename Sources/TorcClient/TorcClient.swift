@@ -330,7 +330,7 @@ public final class TorcClient: Sendable {
     /// The server did nothing, and another may do it: so it says.
     private static func isTransientRefusal(_ frame: RiakFrame) -> Bool {
         guard case .server(let message) = RiakClientMessages.error(frame) else { return false }
-        return message == RiakText.overloaded || message == RiakText.shuttingDown
+        return [RiakText.overloaded, RiakText.shuttingDown, RiakText.diskFull].contains(message)
     }
 
     private static func read<Value>(

@@ -94,6 +94,11 @@ package struct LaneCluster {
 
     // MARK: Faults and time
 
+    package mutating func space(_ space: DiskSpace, at number: Int) {
+        handle(.diskSpace(space), at: number)
+        settle()
+    }
+
     package mutating func down(_ number: Int) {
         downNodes.insert(number)
         for peer in nodes.indices.map({ $0 + 1 }) where peer != number && !downNodes.contains(peer) {

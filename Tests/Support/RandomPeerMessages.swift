@@ -126,7 +126,7 @@ extension SeededGenerator {
             .invalidQuorum(name: pick(["", "pw", "größer"]), asked: natural(), n: natural()),
             .objectTooLarge(bytes: natural(), limit: natural()), .tooManySiblings(count: natural(), limit: natural()),
             .siblingsTooLarge(bytes: natural(), limit: natural()), .clockTooFarBehind, .overloaded,
-            .unreachable(needed: natural(), reachable: natural()), .unreadable, .shuttingDown,
+            .unreachable(needed: natural(), reachable: natural()), .unreadable, .shuttingDown, .diskFull,
         ])
     }
 

@@ -192,7 +192,9 @@ package struct Coordinator: Sendable {
             }
             puts[id] = operation
             wakePut(id, now)
-            read(numbers.nextOperation(), key, properties.n, .condition(of: id), replicas, quorum, deadline, now, &effects)
+            read(
+                numbers.nextOperation(), key, properties.n, .condition(of: id), replicas, quorum, deadline, now,
+                &effects)
         case .delete(let delete):
             if let context = delete.context {
                 let id = register(writer)
@@ -209,7 +211,9 @@ package struct Coordinator: Sendable {
             deletes[id] = DeleteOperation(
                 writer: writer, key: key, properties: properties, replicas: replicas, own: own,
                 fallbacks: fallbacks, needed: needed, deadline: deadline)
-            read(numbers.nextOperation(), key, properties.n, .deletion(of: id), replicas, quorum, deadline, now, &effects)
+            read(
+                numbers.nextOperation(), key, properties.n, .deletion(of: id), replicas, quorum, deadline, now, &effects
+            )
         }
     }
 
@@ -470,7 +474,8 @@ package struct Coordinator: Sendable {
             listings[id]?.received(outcome, page: page)
             advanceListing(id, now, &effects)
         case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest, .membership, .compare,
-            .compared: break
+            .compared:
+            break
         }
     }
 

@@ -159,7 +159,7 @@ package struct HintDelivery: Sendable {
         guard let place = hints[operation]?.awaited.firstIndex(of: node) else { return }
         let target = hints[operation]!.drop.target
         if case .failed(let failure) = outcome, !Mutation.dropRefusedHint.isActive {
-            if failure == .overloaded { targets[target]?.pass?.isCutShort = true }
+            if failure == .overloaded || failure == .diskFull { targets[target]?.pass?.isCutShort = true }
             giveUp(operation)
         } else {
             hints[operation]!.awaited.remove(at: place)

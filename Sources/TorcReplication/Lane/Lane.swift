@@ -112,6 +112,7 @@ package struct Lane: Sendable {
             coordinator.propertiesChanged(entries)
             repair.propertiesChanged(coordinator.properties, now)
         case .suspected(let nodes): coordinator.suspected(nodes)
+        case .diskSpace(let space): vnodes.space = space
         case .tick:
             coordinator.tick(now, &fromCoordinator)
             repair.tick(vnodes.leaves, now, &fromRepair)

@@ -177,6 +177,8 @@ package enum LaneEvent: Hashable, Sendable {
     case propertiesChanged([PropertiesEntry])
     /// All members that are suspect or dead now, ascending.
     case suspected([NodeID])
+    /// The disk was looked at. Ample until then.
+    case diskSpace(DiskSpace)
     /// Time has passed `Lane.nextDeadline`.
     case tick
     /// Take no new requests; finish what is open.

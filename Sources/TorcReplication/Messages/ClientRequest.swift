@@ -135,6 +135,8 @@ package enum Refusal: Hashable, Sendable {
     /// Every replica that was asked could not read its record.
     case unreadable
     case shuttingDown
+    /// This node's disk is nearly full. Another node may take the write.
+    case diskFull
 }
 
 /// Why a read did not reach its quorum.

@@ -52,6 +52,14 @@ package enum WriteOutcome: Hashable, Sendable {
     case failed(ReplicaFailure)
 }
 
+extension ReplicaWrite {
+    /// What is sent has no version that stands, and is for the receiver's own record.
+    var isDelete: Bool {
+        guard hint == nil, let object = try? VersionedObject(decoding: body) else { return false }
+        return object.siblings.allSatisfy(\.isTombstone)
+    }
+}
+
 package enum ReplicaFailure: UInt8, Hashable, Sendable, CaseIterable {
     /// The replica's queues are full.
     case overloaded = 1
@@ -63,6 +71,8 @@ package enum ReplicaFailure: UInt8, Hashable, Sendable, CaseIterable {
     case malformed = 4
     /// The receiver keeps as many hints for that node as it may.
     case hintsFull = 5
+    /// The receiver's disk is nearly full.
+    case diskFull = 6
 }
 
 package struct ReplicaRead: Hashable, Sendable {

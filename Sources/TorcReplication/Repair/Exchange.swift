@@ -420,7 +420,7 @@ struct Exchange: Sendable {
         failedKeys += 1
         switch failure {
         case .unreadable, .malformed: finish(operation)
-        case .overloaded, .notHeld, .hintsFull: end = .failed
+        case .overloaded, .notHeld, .hintsFull, .diskFull: end = .failed
         }
     }
 

@@ -52,6 +52,15 @@ package enum VnodeRequest: Hashable, Sendable {
         }
     }
 
+    /// Whether it may still be written when the disk is not ample.
+    func isTaken(at space: DiskSpace) -> Bool {
+        switch self {
+        case .read, .drop: true
+        case .mint(let mint): space == .low && mint.change == .delete && mint.hint == nil
+        case .write(let write): space == .low && (write.operation.asker != .requests || write.isDelete)
+        }
+    }
+
     /// What a failed operation answers; nil: nothing. A mint that fails has written nothing: it is refused.
     func failure(_ failure: ReplicaFailure) -> VnodeReply? {
         switch self {
@@ -61,6 +70,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .mint:
             switch failure {
             case .overloaded, .hintsFull: .refused(.overloaded)
+            case .diskFull: .refused(.diskFull)
             case .unreadable: .refused(.unreadable)
             case .notHeld: .refused(.unreachable(needed: 1, reachable: 0))
             case .malformed:

@@ -36,6 +36,9 @@ package struct Vnodes: Sendable {
     /// What is kept for other nodes, the changes of this turn included.
     package private(set) var hints: [NodeID: HintTotal]
 
+    /// Decides what is written; as the last look at the disk found it.
+    package var space = DiskSpace.ample
+
     private var keys = KeyTable()
     private var batches = UnsyncedBatches()
     /// The slots of the records that changed in this turn, in the order in which they first did.
@@ -204,6 +207,7 @@ package struct Vnodes: Sendable {
         let limits = configuration.limits
         guard batches.waitingCount < limits.unsyncedOperations else { return .overloaded }
         if case .read = request { return nil }
+        if space != .ample, !request.isTaken(at: space) { return .diskFull }
         return batches.recordBytes + parkedBytes < limits.unsyncedBytes ? nil : .overloaded
     }
 

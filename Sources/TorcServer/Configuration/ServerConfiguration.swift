@@ -40,6 +40,8 @@ package struct ServerConfiguration: Sendable {
     package var limits: LaneLimits
     package var connectionLimit: Int
     package var memoryBudgetBytes: Int
+    /// Bytes of the data folder's file system; 0: it may become full.
+    package var diskReserve: UInt64
     /// Between two rounds of probes.
     package var membershipPeriod: Duration
     package var requestTimeout: Duration
@@ -169,6 +171,7 @@ extension ServerConfiguration {
         durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced
         connectionLimit = values.integer(.connections) ?? 10_000
         memoryBudgetBytes = values.integer(.memoryBudget) ?? 256 << 20
+        diskReserve = UInt64(values.integer(.diskReserve) ?? 1 << 30)
         membershipPeriod = .milliseconds(values.integer(.membershipPeriod) ?? 500)
         requestTimeout = .milliseconds(values.integer(.requestTimeout) ?? 10_000)
         stopTimeout = .milliseconds(values.integer(.stopTimeout) ?? 5_000)

@@ -106,6 +106,9 @@ extension Setting {
     package static let hintBytes = Setting(
         key: "limits.hint-bytes", kind: .wholeNumber((1 << 20)...(1 << 40), unit: "bytes"), standard: "536870912",
         help: "What is kept for one node that is away; past it this node refuses to stand in for it.")
+    package static let diskReserve = Setting(
+        key: "limits.disk-reserve", kind: .wholeNumber(0...(1 << 50), unit: "bytes"), standard: "1073741824",
+        help: "Free space below which clients' writes are refused, and below a quarter of it all; 0: never.")
     package static let openRequests = Setting(
         key: "limits.requests", kind: .wholeNumber(16...1_000_000, unit: "requests"), standard: "8192",
         help: "Requests under way in one lane; one more is answered `overloaded`.")
@@ -135,8 +138,8 @@ extension Setting {
     package static let all: [Setting] = [
         nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
-        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, openRequests, connections,
-        memoryBudget, membershipPeriod, requestTimeout, stopTimeout,
+        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, diskReserve, openRequests,
+        connections, memoryBudget, membershipPeriod, requestTimeout, stopTimeout,
         logLevel, logJSON,
     ]
 

@@ -46,10 +46,12 @@ package final class Node: @unchecked Sendable {
     private let protocolBuffers: ProtocolBuffersListener
     private let http: HTTPListener
     private let statistics: NodeStatistics
+    private let diskWatch: DiskWatch
     private let started = NodeClock.monotonic()
     private var stopping: Task<Void, Never>?
     /// Tells the others about this node's load and disk.
     private var reporting: Task<Void, Never>?
+    private var watching: Task<Void, Never>?
 
     private init(
         configuration: ServerConfiguration, logger: Logger, group: MultiThreadedEventLoopGroup, readers: NIOThreadPool,
@@ -129,6 +131,9 @@ package final class Node: @unchecked Sendable {
         statistics = NodeStatistics(
             configuration: configuration, loops: loops, store: opened.store, listener: protocolBuffers, started: started
         )
+        diskWatch = DiskWatch(
+            folder: configuration.dataFolder, reserve: configuration.diskReserve, loops: loops, threads: readers,
+            logger: logger)
         http = HTTPListener(
             group: group,
             handler: HTTPRequestHandler(
@@ -250,6 +255,8 @@ package final class Node: @unchecked Sendable {
             }
             for (link, inbox) in zip(links, inboxes) { link.start(receiver: inbox) }
             loops.control.send(.tick)
+            await diskWatch.look()
+            watching = Task { [diskWatch] in await diskWatch.run() }
             reporting = Task { [statistics, loops] in
                 while !Task.isCancelled {
                     if let facts = await statistics.facts() { loops.control.send(.facts(facts)) }
@@ -333,6 +340,7 @@ package final class Node: @unchecked Sendable {
     /// Ends everything that may still touch the store.
     private func stopServing() async {
         reporting?.cancel()
+        watching?.cancel()
         await protocolBuffers.stopAccepting()
         await protocolBuffers.closeAll()
         try? await peerListener.stop().get()

@@ -1,6 +1,5 @@
 // Collects what the lanes of a node have counted.
 
-import Foundation
 import NIOCore
 import Synchronization
 import TorcModel
@@ -42,8 +41,7 @@ final class NodeStatistics: Sendable {
         guard store.withLock({ $0 != nil }) else { return nil }
         var facts = Self.staticFacts
         facts.diskUsedBytes = statistics.store.tableBytes
-        let fileSystem = try? FileManager.default.attributesOfFileSystem(forPath: configuration.dataFolder)
-        facts.diskFreeBytes = (fileSystem?[.systemFreeSize] as? NSNumber)?.uint64Value ?? 0
+        facts.diskFreeBytes = DiskWatch.freeBytes(of: configuration.dataFolder) ?? 0
         let operations = statistics.metrics.operations.reduce(0) { $0 + $1.latency.count }
         let now = NodeClock.monotonic()
         lastReading.withLock { last in

@@ -58,6 +58,7 @@ struct SimulatedNode {
     var random: SeededGenerator
     /// Syncs and reads take this many times as long.
     var diskSlowness: UInt64 = 1
+    var diskSpace = DiskSpace.ample
     /// Copies of the folder, oldest first; only kept when the plan rolls back.
     var images: [SimulatedStore.Image] = []
     /// The next start comes back with this one.

@@ -54,4 +54,5 @@ enum Fault: Sendable {
     case cut([(from: Int, to: Int)])
     case slowLink(from: Int, to: Int)
     case slowDisk(node: Int)
+    case fullDisk(node: Int)
 }

@@ -90,6 +90,7 @@ package struct SimulationPlan: Sendable {
         package var clockJump = 0
         package var rollback = 0
         package var damageRecord = 0
+        package var fullDisk = 0
         /// At a power loss, any unsynced blocks may be missing, not only the last ones.
         package var losesBlocks = false
         package var downtime = Span.milliseconds(1)...Span.milliseconds(800)
@@ -98,7 +99,7 @@ package struct SimulationPlan: Sendable {
         var weights: [Int] {
             [
                 kill, powerLoss, powerLossEverywhere, gracefulStop, failedCommit, pause, slowDisk, oneWayCut, partition,
-                clockJump, rollback, damageRecord,
+                clockJump, rollback, damageRecord, fullDisk,
             ]
         }
     }
@@ -282,6 +283,7 @@ extension SimulationPlan {
         faults.rollback = weight(150, [1, 5])
         faults.damageRecord = weight(150, [1, 3])
         faults.losesBlocks = random.chance(400)
+        faults.fullDisk = weight(200, [2, 8])
         faults.downtime = random.pick([
             .microseconds(100)...(.milliseconds(3)), .milliseconds(1)...(.milliseconds(30)),
             .milliseconds(1)...(.milliseconds(800)),

@@ -43,6 +43,7 @@ extension Simulation {
             id: id, incarnation: incarnation, lanes: lanes, control: SimulatedControl(machine: control))
         note(nodes[node].name, "starts as incarnation \(incarnation)")
         enqueueControl(.tick, node: node)
+        tellSpace(node)
         network.started(node, actions: &networkActions)
         performNetworkActions()
     }
@@ -157,8 +158,10 @@ extension Simulation {
             nodes[node].rollback =
                 random.chance(250) ? nodes[node].store.wipedImage() : random.pick(nodes[node].images)
             crash(node, loss)
+        case 11: damageRecord(node)
         default:
-            damageRecord(node)
+            setSpace(random.chance(700) ? .low : .exhausted, node)
+            schedule(.endFault(.fullDisk(node: node)), after: random.span(plan.faults.cutTime))
         }
     }
 
@@ -212,7 +215,19 @@ extension Simulation {
             performNetworkActions()
         case .slowLink(let from, let to): network.setSlowness(1, from: from, to: to)
         case .slowDisk(let node): nodes[node].diskSlowness = 1
+        case .fullDisk(let node): if !isCalm { setSpace(.ample, node) }
         }
+    }
+
+    func setSpace(_ space: DiskSpace, _ node: Int) {
+        nodes[node].diskSpace = space
+        note(nodes[node].name, "its disk has \(space) space")
+        tellSpace(node)
+    }
+
+    private func tellSpace(_ node: Int) {
+        guard nodes[node].process != nil else { return }
+        for lane in 0..<nodes[node].laneCount { enqueue(.diskSpace(nodes[node].diskSpace), node: node, lane: lane) }
     }
 
     /// Everything is whole again, and stays so.
@@ -223,6 +238,7 @@ extension Simulation {
         performNetworkActions()
         for node in nodes.indices {
             nodes[node].diskSlowness = 1
+            setSpace(.ample, node)
             nodes[node].process?.isCommitFailing = false
             if nodes[node].process == nil { scheduleStart(node, after: .milliseconds(1)) }
         }

@@ -260,6 +260,7 @@ extension PeerMessageCodec {
         case .unreachable(let needed, let reachable): write(9, needed, reachable)
         case .unreadable: write(10)
         case .shuttingDown: write(11)
+        case .diskFull: write(12)
         }
     }
 
@@ -289,6 +290,7 @@ extension PeerMessageCodec {
                 needed: try buffer.readNatural("refusal"), reachable: try buffer.readNatural("refusal"))
         case 10: return .unreadable
         case 11: return .shuttingDown
+        case 12: return .diskFull
         default: throw MalformedBytes(.notCanonical, "refusal")
         }
     }

@@ -14,6 +14,7 @@ package enum RiakText {
     package static let overloaded = "overload"
     package static let timeout = "timeout"
     package static let shuttingDown = "shutting down: ask another node"
+    package static let diskFull = "disk nearly full: ask another node, or free space on this one"
     package static let indeterminatePrefix = "indeterminate: "
 
     package static let emptyBucket = "Bucket cannot be zero-length"
@@ -42,6 +43,7 @@ package enum RiakText {
         case .unreachable(let needed, let reachable): "{insufficient_vnodes,\(reachable),need,\(needed)}"
         case .unreadable: "The object's record is unreadable on every replica that answered"
         case .shuttingDown: shuttingDown
+        case .diskFull: diskFull
         }
     }
 

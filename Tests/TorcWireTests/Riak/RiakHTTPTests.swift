@@ -433,6 +433,7 @@ private func respond(
             (.matchFound, 412), (.modified, 409), (.notFound, 409), (.invalidQuorum(name: "w", asked: 4, n: 3), 400),
             (.objectTooLarge(bytes: 2, limit: 1), 413), (.tooManySiblings(count: 101, limit: 100), 409),
             (.overloaded, 503), (.unreachable(needed: 2, reachable: 1), 503), (.unreadable, 500), (.shuttingDown, 503),
+            (.diskFull, 503),
         ]
         for (refusal, status) in table {
             #expect(try respond(.write(.refused(refusal)), to: "PUT").head.status.code == status, "\(refusal)")

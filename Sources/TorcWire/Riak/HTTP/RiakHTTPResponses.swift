@@ -53,7 +53,7 @@ extension RiakHTTPTranslator {
         case .objectTooLarge: status = .contentTooLarge
         case .tooManySiblings, .siblingsTooLarge: status = .conflict
         case .unreadable: status = .internalServerError
-        case .overloaded, .shuttingDown:
+        case .overloaded, .shuttingDown, .diskFull:
             status = .serviceUnavailable
             fields[.retryAfter] = "1"
         case .clockTooFarBehind, .unreachable: status = .serviceUnavailable
