@@ -5,7 +5,11 @@ must have drained and all replicas been compared: one copy of everything is left
 """
 import os, signal, subprocess, time
 
-from isolated_cluster import ClusterFailure, wait_for
+from isolated_cluster import RESERVE_BYTES, ClusterFailure, wait_for
+from riak_wire import Client, ErrorAnswer, Unanswered
+
+PROBES = b"chaos-probes"      # a bucket that the record does not know
+DISK_SEEN_SECONDS = 10        # until a node knows what space it has
 
 HINTS_SECONDS = 120           # until no hint is left
 REPAIR_SECONDS = 120          # until every pair of replicas was compared
@@ -172,39 +176,59 @@ class Chaos:
             raise ClusterFailure(f"{node.name} ended with status {node.process.returncode} after {why}, not "
                                  f"{STORAGE_EXIT}: {self.cluster.last_words(node)}")
 
+    def takes_writes(self, node):
+        try:
+            Client(node.address, PROBES, seconds=2).put(b"probe", b"1")
+            return True
+        except (OSError, Unanswered):
+            return None
+        except ErrorAnswer as error:
+            return False if "disk" in str(error) else None
+
     def full_disk(self):
         node = self.small_disk
         ballast = os.path.join(node.disk, "ballast")
         try:
             with open(ballast, "wb") as f:
-                fill(f, node.disk)
-                ended, detail = self.cluster.wait_until_ended(node, min(6, self.longest)), ""
-                if not ended:
-                    # Its log still has room. A start needs room for a new one.
-                    self.cluster.kill(node)
-                    fill(f, node.disk)
-                    detail = "went on; killed and started again, "
-                    self.cluster.start([node], wait=False)
-                    ended = not self.cluster.wait_until_serving(node)
-                if not ended:
-                    fill(f, node.disk)
-                    ended = self.cluster.wait_until_ended(node, min(6, self.longest))
-                words = self.cluster.last_words(node)
-                if not ended:
-                    detail += "went on"
-                    self.cluster.kill(node)
-                elif node.process.returncode == -signal.SIGABRT and "rocksdb::" in words:
-                    # It ends in time, and says less than it should: an assertion in the library comes first.
-                    detail += "ended by RocksDB's assertion"
-                else:
-                    self.expect_storage_exit(node, "its disk was full")
-                    if "full" not in words and "space" not in words:
-                        raise ClusterFailure(f"{node.name} does not say that its disk is full: {words}")
-                    detail += f"ended itself: {self.words(node)}"
+                fill(f, node.disk, RESERVE_BYTES // 2)
+                refused = wait_for(lambda: self.takes_writes(node) is False, DISK_SEEN_SECONDS)
+                if refused is None:
+                    raise ClusterFailure(f"{node.name} does not refuse writes with half its reserve left")
+                detail = f"refused clients after {refused:.1f} s; "
+                detail += "then there was space" if self.rng.random() < 0.4 else self.not_a_byte_left(node, f)
         finally:
             os.remove(ballast)
         self.cluster.start([node])
-        return node.name, detail
+        again = wait_for(lambda: self.takes_writes(node), DISK_SEEN_SECONDS)
+        if again is None:
+            raise ClusterFailure(f"{node.name} takes no writes {DISK_SEEN_SECONDS} s after its disk has space again")
+        return node.name, f"{detail}; took writes again after {again:.1f} s"
+
+    def not_a_byte_left(self, node, ballast):
+        """It may go on; if it ends, it must say why."""
+        detail = ""
+        fill(ballast, node.disk)
+        ended = self.cluster.wait_until_ended(node, min(4, self.longest))
+        if not ended:
+            # A start needs room for a new log.
+            self.cluster.kill(node)
+            fill(ballast, node.disk)
+            self.cluster.start([node], wait=False)
+            ended = not self.cluster.wait_until_serving(node)
+            detail = "started again without a byte, "
+        if not ended:
+            fill(ballast, node.disk)
+            ended = self.cluster.wait_until_ended(node, min(3, self.longest))
+        if not ended:
+            return detail + "went on"
+        words = self.cluster.last_words(node)
+        if node.process.returncode == -signal.SIGABRT and "rocksdb::" in words:
+            # It ends in time, and says less than it should: an assertion in the library comes first.
+            return detail + "ended by RocksDB's assertion"
+        self.expect_storage_exit(node, "its disk was full")
+        if "full" not in words and "space" not in words:
+            raise ClusterFailure(f"{node.name} does not say that its disk is full: {words}")
+        return detail + f"ended itself: {self.words(node)}"
 
     def sync_error(self):
         node = self.rng.choice(self.cluster.nodes)
@@ -292,16 +316,16 @@ class Chaos:
         return node.name, f"refused to serve: {words}; {self.replaced_disk(node)}"
 
 
-def fill(file, disk):
-    """Takes what the disk has left, to the last page."""
+def fill(file, disk, left=0):
+    """Takes what the disk has, to the last page or until `left` bytes."""
     file.seek(0, os.SEEK_END)
     while True:
-        left = os.statvfs(disk)
-        pages = left.f_bfree
-        if pages == 0:
+        space = os.statvfs(disk)
+        pages = space.f_bfree - left // space.f_bsize
+        if pages <= 0:
             return
         try:
-            os.posix_fallocate(file.fileno(), file.tell(), pages * left.f_bsize)
+            os.posix_fallocate(file.fileno(), file.tell(), pages * space.f_bsize)
             file.seek(0, os.SEEK_END)
         except OSError:   # somebody took some meanwhile
             time.sleep(0.01)

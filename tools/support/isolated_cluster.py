@@ -14,6 +14,8 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 START_SECONDS = 60
 STOP_SECONDS = 30
 DISK_MEGABYTES = 768
+# Free space below which a node refuses what clients add; less than the default, for disks of this size.
+RESERVE_BYTES = 128 << 20
 TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "nft": "nftables", "strace": "strace"}
 
 
@@ -150,7 +152,7 @@ class IsolatedCluster:
                     "cluster:", "  name: isolated", f"  key-file: {key}", "  members:",
                     *(f"    - {m.name}={m.ip}:{PEER}" for m in self.nodes),
                     "listen:", f"  pb: {node.ip}:{PB}", f"  http: {node.ip}:{HTTP}", f"  peer: {node.ip}:{PEER}",
-                    "threads:", f"  lanes: {lanes}", ""]))
+                    "threads:", f"  lanes: {lanes}", "limits:", f"  disk-reserve: {RESERVE_BYTES}", ""]))
 
     # --- Processes ---
 
