@@ -1,12 +1,17 @@
 // Opening, families, flushes, figures.
 
 #include <rocksdb/convenience.h>
+#include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/memtablerep.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/transaction_log.h>
 #include <rocksdb/utilities/checkpoint.h>
+
+#include <cstdio>
+#include <ctime>
+#include <mutex>
 
 #include "boundary.h"
 
@@ -78,7 +83,49 @@ void set_families(torc_db &db, const torc_options &o) {
     db.partition.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
 }
 
-rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o) {
+/// RocksDB's warnings, in `LOG` beside its files. The library's own logger ends the process by an assertion when it
+/// has something to say after a write to that file has failed: on a full disk, at the first warning, or at the start.
+/// What this one cannot write it drops.
+class Diagnostics : public rocksdb::Logger {
+  public:
+    explicit Diagnostics(const std::string &folder)
+        : rocksdb::Logger(rocksdb::InfoLogLevel::WARN_LEVEL), path_(folder + "/LOG") {}
+
+    ~Diagnostics() override {
+        if (file_ != nullptr) fclose(file_);
+    }
+
+    using rocksdb::Logger::Logv;
+    void Logv(const char *format, va_list arguments) override {
+        std::lock_guard<std::mutex> lock(mutex_);
+        // Not before there is something to say: then the folder stands.
+        if (file_ == nullptr || ftell(file_) > kMostBytes) {
+            if (file_ != nullptr) fclose(file_);
+            rename(path_.c_str(), (path_ + ".old").c_str());
+            file_ = fopen(path_.c_str(), "we");
+            if (file_ == nullptr) return;
+        }
+        const time_t now = time(nullptr);
+        tm parts{};
+        char stamp[32];
+        strftime(stamp, sizeof stamp, "%FT%TZ ", gmtime_r(&now, &parts));
+        fputs(stamp, file_);
+        vfprintf(file_, format, arguments);
+        fputc('\n', file_);
+        fflush(file_);
+        clearerr(file_);
+    }
+
+  private:
+    /// Then the file becomes `LOG.old`, and what that held is gone.
+    static constexpr long kMostBytes = 8 << 20;
+
+    const std::string path_;
+    std::mutex mutex_;
+    FILE *file_ = nullptr;
+};
+
+rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o, const char *path) {
     rocksdb::DBOptions options;
     options.create_if_missing = o.create_if_missing;
     options.write_buffer_manager = db.memtables;
@@ -101,9 +148,7 @@ rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o) {
     // After a failed write nothing is trusted until the next start.
     options.max_bgerror_resume_count = 0;
     options.paranoid_checks = true;
-    options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-    options.keep_log_file_num = 4;
-    options.max_log_file_size = 8 << 20;
+    options.info_log = std::make_shared<Diagnostics>(path);
     options.stats_dump_period_sec = 0;
     options.stats_persist_period_sec = 0;
     options.skip_stats_update_on_db_open = true;
@@ -155,7 +200,7 @@ torc_error torc_open(
         std::vector<rocksdb::ColumnFamilyHandle *> handles;
         rocksdb::DB *raw = nullptr;
         rocksdb::Status status =
-            rocksdb::DB::Open(database_options(*opened, *options), path, descriptors, &handles, &raw);
+            rocksdb::DB::Open(database_options(*opened, *options, path), path, descriptors, &handles, &raw);
         if (!status.ok()) return result(status);
         opened->db.reset(raw);
         for (size_t i = 0; i < count; i++) {

@@ -1,8 +1,8 @@
 // How much room the disk under a node's records has left. A log that cannot be written ends the process, and a disk
 // that is full to the last byte cannot be compacted: so a node stops taking more before that, and says so.
 //
-// Below the reserve clients' writes are refused; reads, deletes, and what makes replicas equal (hints coming home,
-// repair) go on, because they free space or are owed. Below a quarter of it nothing is written for anybody.
+// Below the reserve clients' writes are refused, and hints of them; reads, deletes and repair go on, because they free
+// space or are owed. Below a quarter of it nothing is written for anybody.
 
 package enum DiskSpace: UInt8, Hashable, Sendable, CaseIterable, Comparable {
     case ample = 0

@@ -57,7 +57,8 @@ package enum VnodeRequest: Hashable, Sendable {
         switch self {
         case .read, .drop: true
         case .mint(let mint): space == .low && mint.change == .delete && mint.hint == nil
-        case .write(let write): space == .low && (write.operation.asker != .requests || write.isDelete)
+        // A hint is a client's write that comes later.
+        case .write(let write): space == .low && (write.operation.asker == .repair || write.isDelete)
         }
     }
 

@@ -61,6 +61,23 @@ import TorcReplication
         #expect(cluster.nodes[3].lane.hints.isEmpty)
     }
 
+    @Test func hintsWaitForSpace() {
+        var cluster = LaneCluster(members: 4)
+        let number = (0..<100).first { RingSize(partitions: 8)!.partition(of: key($0).position).index == 0 }!
+        cluster.down(3)
+        cluster.ask(1, put(number, "x"))
+        cluster.space(.low, at: 3)
+        cluster.up(3)
+        cluster.passes(HintDelivery.firstPause)
+        cluster.passes(HintDelivery.lastPause)
+        #expect(cluster.object(key(number), at: 3) == nil)
+        #expect(cluster.nodes[3].lane.hints[NodeID(rawValue: 3)]?.records == 1)
+        cluster.space(.ample, at: 3)
+        cluster.passes(HintDelivery.lastPause)
+        #expect(values(cluster.object(key(number), at: 3)) == ["x"])
+        #expect(cluster.nodes[3].lane.hints.isEmpty)
+    }
+
     @Test(arguments: [DiskSpace.low, .exhausted]) func deletesAndRepairGoOnWhileSomethingIsLeft(space: DiskSpace) {
         var cluster = LaneCluster(repair: RepairLimits())
         cluster.ask(1, put(0, "x"))
