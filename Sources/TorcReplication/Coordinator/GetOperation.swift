@@ -426,7 +426,9 @@ struct GetOperation: Sendable {
         switch phase {
         case .reading(let waitsForOwn):
             if votes >= quorum.needed { return conclude(fallbacks: 0, view, now, &effects) }
-            if quorum.basicQuorum, !quorum.notFoundOK, primaryAbsent.count > replicas.count / 2, absent == heard {
+            if quorum.basicQuorum, !quorum.notFoundOK, absent == heard,
+                primaryAbsent.count >= max(replicas.count / 2 + 1, quorum.primaries)
+            {
                 phase = .repairing
                 return .absent(Participation(primaries: primaryAbsent.count))
             }
@@ -564,8 +566,10 @@ struct GetOperation: Sendable {
     private mutating func giveUp(_ effects: inout [CoordinatorEffect]) -> GetOutcome {
         phase = .repairing
         repairStale(&effects)
-        // R replicas hold nothing, and none has failed: fewer would not meet every W that was acknowledged.
-        if primaryAbsent.count >= quorum.needed || Mutation.absentOfOne.isActive, absent == heard,
+        // R replicas hold nothing, and none has failed: fewer would not meet every W that was acknowledged. Nor is
+        // what fewer than PR say an answer.
+        if primaryAbsent.count >= max(quorum.needed, quorum.primaries) || Mutation.absentOfOne.isActive,
+            absent == heard,
             failed.intersection(primaries).isEmpty
         {
             return .absent(Participation(primaries: primaryAbsent.count))
