@@ -267,6 +267,7 @@ package struct VnodeDialogue {
 
     private mutating func line(_ write: RecordWrite) -> String {
         guard let bytes = write.record else { return "remove \(names[write.key]!)" }
+        // The vnode under test has just encoded it.
         let record = try! Record(decoding: bytes, for: write.key)
         var line = "write \(names[write.key]!) \(notation.line(try! record.object()))"
         if let minting = record.header.minting { line += ", \(notation.name(of: minting.actor)):\(minting.counter)" }

@@ -11,6 +11,7 @@ import TorcStorage
 
     private func hint(_ harness: Harness, _ name: String, for target: NodeID) -> RecordWrite {
         let key = harness.key(name)
+        // The harness has just encoded it.
         let plain = try! Record(decoding: harness.record(key, value: name).record, for: key)
         let note = HintNote(target: target, since: WallTime(microseconds: 5))
         return RecordWrite(

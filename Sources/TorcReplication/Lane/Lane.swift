@@ -42,9 +42,8 @@ package struct Lane: Sendable {
     /// When `.tick` is due; asked after `.turnEnded`.
     package var nextDeadline: MonotonicTime? {
         var due = coordinator.nextDeadline
-        for deadline in [repair.nextDeadline, hintDelivery.nextDeadline] {
-            if let deadline { due = due.map { min($0, deadline) } ?? deadline }
-        }
+        if let repairs = repair.nextDeadline { due = due.map { min($0, repairs) } ?? repairs }
+        if let delivery = hintDelivery.nextDeadline { due = due.map { min($0, delivery) } ?? delivery }
         return due
     }
 

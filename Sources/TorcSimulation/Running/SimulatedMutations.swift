@@ -3,7 +3,7 @@
 package import TorcModel
 
 extension Mutation {
-    /// `ignoreAmnesia` is the second of two locks: every start draws new actors, so no run of this slice comes
+    /// `ignoreAmnesia` is the second of two locks: every start draws new actors, so no run comes
     /// to an actor that others have seen more of. Step tests show it alone.
     ///
     /// Those that a run of this simulator can express; each must be found.

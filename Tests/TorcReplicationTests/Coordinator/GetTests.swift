@@ -290,6 +290,20 @@ import TorcReplication
         #expect(node.hears(3, "absent") == ["answer: absent by 3"])
     }
 
+    /// However basic the quorum, what fewer than PR primaries hold is no answer.
+    @Test func basicQuorumDoesNotPassOverPrimaries() {
+        var node = CoordinatorDialogue()
+        _ = node.get("r=1 pr=all notfound_ok=false basic_quorum=true")
+        _ = node.hears(1, "absent")
+        #expect(node.hears(2, "absent") == [])
+        #expect(node.hears(3, "absent") == ["answer: absent by 3"])
+
+        _ = node.get("r=1 pr=all notfound_ok=false basic_quorum=true")
+        _ = node.hears(1, "absent")
+        _ = node.hears(2, "absent")
+        #expect(node.down(3).last?.hasPrefix("answer: failed") == true)
+    }
+
     @Test func theClientsClock() {
         var node = CoordinatorDialogue()
         _ = node.get("r=1", unless: "{A:1}")
