@@ -95,6 +95,18 @@ package enum Mutation: String, CaseIterable, Sendable {
     case pretendWhenHintsFull
     case forgetHintsAtStart
 
+    // Rings.
+    /// A vote on the next ring is told before it is on disk.
+    case answerRingBeforeStored
+    /// A member that starts knows nothing of how it voted.
+    case forgetRingVoteAtStart
+    /// A member accepts a ring although it has promised more to another proposer.
+    case acceptRingBelowPromise
+    /// A proposer stays with its own plan, whatever the members have accepted.
+    case ignoreAcceptedRing
+    /// Half of the members are enough to decide.
+    case decideRingByMinority
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

@@ -5,7 +5,7 @@ package import TorcReplication
 
 extension SeededGenerator {
     /// The kinds of `PeerMessage`, counted for `peerMessage(kind:)`.
-    package static let peerMessageKinds = 16
+    package static let peerMessageKinds = 17
 
     package mutating func peerMessage() -> PeerMessage {
         peerMessage(kind: Int.random(in: 0..<Self.peerMessageKinds, using: &self))
@@ -71,6 +71,7 @@ extension SeededGenerator {
             return .hinted(
                 operation, target: NodeID(rawValue: number()),
                 pick([.stored, .superseded(by: HybridTimestamp(rawValue: number())), .failed(failure())]))
+        case 16: return .ring(ringMessage())
         case 15:
             return .hintResult(
                 operation, target: NodeID(rawValue: number()),

@@ -474,7 +474,7 @@ package struct Coordinator: Sendable {
             listings[id]?.received(outcome, page: page)
             advanceListing(id, now, &effects)
         case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest, .membership, .compare,
-            .compared:
+            .compared, .ring:
             break
         }
     }

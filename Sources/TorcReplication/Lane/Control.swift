@@ -1,5 +1,5 @@
 // The control machine of a node. It keeps the properties of buckets and types, and holds the membership
-// (`Membership`), to which it hands what is for it.
+// (`Membership`) and the agreement on rings (`RingAgreement`), to which it hands what is for them.
 //
 //   set ─► stored durably here ─► lanes told, every member sent it ─► durable at a majority: answered
 //
@@ -45,6 +45,7 @@ package struct Control: Sendable {
     private let node: NodeID
     private var ring: Ring
     package internal(set) var membership: Membership
+    package internal(set) var agreement: RingAgreement
     /// Durable here.
     package private(set) var table: PropertiesTable
     /// The table as it will be when what is being stored is stored: what changes build on.
@@ -58,12 +59,17 @@ package struct Control: Sendable {
     private var numbers: AskerNumbers
     private var nextDigest: MonotonicTime?
 
-    /// `table`: what `meta` holds.
+    /// `table`, `record`: what `meta` holds; with no record of rings the declared one is the cluster's beginning.
     package init(
-        node: NodeID, incarnation: Incarnation, ring: Ring, table: PropertiesTable, membership: MembershipStart
+        node: NodeID, incarnation: Incarnation, ring: Ring, table: PropertiesTable, membership: MembershipStart,
+        record: RingRecord? = nil
     ) {
         self.node = node
         self.membership = Membership(node: node, members: ring.members, start: membership)
+        agreement = RingAgreement(
+            node: node,
+            start: RingStart(
+                record: record ?? RingRecord(state: ClusterState(declared: ring)), seed: incarnation.rawValue))
         numbers = AskerNumbers(.requests, lane: 0, incarnation: incarnation)
         self.ring = ring
         self.table = table
@@ -72,12 +78,14 @@ package struct Control: Sendable {
     }
 
     package var nextDeadline: MonotonicTime? {
-        let deadlines = changes.values.map(\.deadline) + [nextDigest, membership.nextDeadline].compactMap { $0 }
+        let deadlines =
+            changes.values.map(\.deadline)
+            + [nextDigest, membership.nextDeadline, agreement.nextDeadline].compactMap { $0 }
         return deadlines.min()
     }
 
     /// Nothing is being stored, no change waits for a majority.
-    package var isIdle: Bool { stores.isEmpty && changes.isEmpty }
+    package var isIdle: Bool { stores.isEmpty && changes.isEmpty && agreement.isIdle }
 
     // MARK: Events
 
@@ -93,10 +101,11 @@ package struct Control: Sendable {
         case .peerDown(let node): linked.removeAll { $0 == node }
         case .ringChanged(let ring): self.ring = ring
         case .propertiesStored(let number): stored(number, &effects)
-        case .membershipStored, .facts: break
+        case .membershipStored, .facts, .ring, .ringStored: break
         case .tick: tick(now, &effects)
         }
         tellMembership(of: event, now, &effects)
+        tellAgreement(of: event, now, &effects)
     }
 
     private mutating func set(
@@ -148,7 +157,7 @@ package struct Control: Sendable {
         case .propertiesDigest(let theirs):
             if theirs != digest { sendAll(to: peer, &effects) }
         case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .hinted, .hintResult,
-            .membership, .compare, .compared:
+            .membership, .compare, .compared, .ring:
             break
         }
     }

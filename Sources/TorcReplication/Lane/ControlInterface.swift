@@ -1,5 +1,5 @@
 // The control machine of a node: there is one, on the control loop. It keeps the bucket properties (stores them,
-// spreads them, answers for them) and the membership.
+// spreads them, answers for them), the membership and the agreement on rings.
 
 package import TorcModel
 
@@ -58,6 +58,10 @@ package enum ControlEvent: Hashable, Sendable {
     /// What this node shall tell of itself to the others, now and then.
     case facts(MemberFacts)
     case tick
+    /// An operator's, about the members; answered by `answerRing`.
+    case ring(RequestID, RingOrder)
+    /// What `storeRing` asked for with this number, and all before it, is synced.
+    case ringStored(UInt64)
 }
 
 package enum ControlEffect: Hashable, Sendable {
@@ -72,4 +76,10 @@ package enum ControlEffect: Hashable, Sendable {
     /// To every lane: all members that are suspect or dead now, ascending.
     case routing(suspected: [NodeID])
     case observed(MembershipObservation)
+    /// Durably, in `meta`, a later one over an earlier one; `.ringStored` with the number follows.
+    case storeRing(UInt64, RingRecord)
+    /// This is the ring now, and durable here.
+    case ringInstalled(ClusterState)
+    case answerRing(RequestID, RingAnswer)
+    case ringObserved(RingObservation)
 }

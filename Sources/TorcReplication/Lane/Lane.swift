@@ -147,7 +147,7 @@ package struct Lane: Sendable {
         case .wrote, .readResult, .forward, .forwarded, .pageResult, .hinted, .hintResult:
             coordinator.received(message, from: node, now, &fromCoordinator)
         // The control loop's.
-        case .properties, .propertiesStored, .propertiesDigest, .membership: break
+        case .properties, .propertiesStored, .propertiesDigest, .membership, .ring: break
         }
     }
 

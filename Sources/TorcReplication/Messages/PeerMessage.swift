@@ -187,6 +187,8 @@ package enum PeerMessage: Hashable, Sendable {
     case hinted(OperationID, target: NodeID, WriteOutcome)
     /// What the sender keeps for `target`.
     case hintResult(OperationID, target: NodeID, ReadOutcome)
+    /// Which ring is next. Out of line: it may carry whole rings.
+    indirect case ring(RingMessage)
 }
 
 /// One scope's properties, as nodes exchange and store them.
@@ -214,7 +216,7 @@ extension PeerMessage {
         case .forward(let forward): lane(of: forward.request.key, ringSize, laneCount)
         case .page(let page): LaneConfiguration.lane(of: page.partition, laneCount: laneCount)
         case .compare(let question): LaneConfiguration.lane(of: question.tree.partition, laneCount: laneCount)
-        case .properties, .propertiesStored, .propertiesDigest, .membership: nil
+        case .properties, .propertiesStored, .propertiesDigest, .membership, .ring: nil
         }
     }
 

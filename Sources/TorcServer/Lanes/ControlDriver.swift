@@ -25,6 +25,7 @@ final class ControlDriver: @unchecked Sendable {
     private var durable: PropertiesTable
     private var unstored: [UInt64] = []
     private var unstoredIncarnation: MembershipIncarnation?
+    private var unstoredRing: (number: UInt64, record: RingRecord)?
     private var isStoring = false
     private var isStopped = false
 
@@ -114,20 +115,31 @@ final class ControlDriver: @unchecked Sendable {
             if node != loops.node { loops.lanes[0].transmit(message, to: node) }
         case .answer(let id, let answer):
             receivers.removeValue(forKey: id)?(answer)
+        case .storeRing(let number, let record):
+            unstoredRing = (number, record)
+            storeMeta()
+        case .ringInstalled(let state):
+            logger.notice("the members have agreed on a ring", metadata: ["ring": "\(state.version)"])
+        // Nobody here asks for rings.
+        case .answerRing: break
+        case .ringObserved(let observation): observe(observation)
         }
     }
 
     /// One at a time, so that an older value never lands on a newer one; what comes meanwhile shares the next.
     private func storeMeta() {
-        guard !isStoring, !unstored.isEmpty || unstoredIncarnation != nil else { return }
+        guard !isStoring, !unstored.isEmpty || unstoredIncarnation != nil || unstoredRing != nil else { return }
         isStoring = true
         let numbers = unstored
         let incarnation = unstoredIncarnation
         unstored.removeAll()
+        let ring = unstoredRing
         unstoredIncarnation = nil
+        unstoredRing = nil
         var values: [(key: String, value: ByteBuffer?)] = []
         if !numbers.isEmpty { values.append((StoredProperties.key, StoredProperties.encode(durable))) }
         if let incarnation { values.append((StoredMembership.key, StoredMembership.encode(incarnation))) }
+        if let ring { values.append((StoredRing.key, ring.record.encoded)) }
         threads.submit { [values] state in
             guard case .active = state else { return }
             do {
@@ -139,6 +151,7 @@ final class ControlDriver: @unchecked Sendable {
                 self.isStoring = false
                 for number in numbers { self.handle(.propertiesStored(number)) }
                 if let incarnation { self.handle(.membershipStored(incarnation)) }
+                if let ring { self.handle(.ringStored(ring.number)) }
                 self.storeMeta()
             }
         }
@@ -160,6 +173,27 @@ final class ControlDriver: @unchecked Sendable {
         case .paused(let time):
             logger.warning(
                 "this node did not run for a while", metadata: ["milliseconds": "\(Int(time / .milliseconds(1)))"])
+        }
+    }
+
+    private func observe(_ observation: RingObservation) {
+        func name(_ node: NodeID) -> Logger.MetadataValue { "\(names[node] ?? "\(node)")" }
+        switch observation {
+        case .proposed(let ballot): logger.notice("a ring is proposed", metadata: ["ballot": "\(ballot)"])
+        case .recovering(let ballot):
+            logger.notice("a ring that another began is seen to", metadata: ["ballot": "\(ballot)"])
+        case .forced(let version, let dead):
+            logger.warning(
+                "a ring is forced, without a majority",
+                metadata: ["ring": "\(version)", "without": "\(dead.map { names[$0] ?? "\($0)" })"])
+        case .strayed(let node, let version):
+            logger.error(
+                "a member holds a ring that does not come from this node's",
+                metadata: ["node": name(node), "ring": "\(version)"])
+        case .forked(let node, let version):
+            logger.critical(
+                "a member holds another ring of the same epoch", metadata: ["node": name(node), "ring": "\(version)"])
+        case .fenced: logger.critical("this node was removed or replaced, and is fenced")
         }
     }
 

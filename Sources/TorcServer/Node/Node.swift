@@ -55,7 +55,7 @@ package final class Node: @unchecked Sendable {
 
     private init(
         configuration: ServerConfiguration, logger: Logger, group: MultiThreadedEventLoopGroup, readers: NIOThreadPool,
-        opened: NodeStore.Opened, properties: PropertiesTable, membership: MembershipIncarnation,
+        opened: NodeStore.Opened, properties: PropertiesTable, membership: MembershipIncarnation, record: RingRecord?,
         identity: PeerIdentity, peers: PeerConfiguration, ring: Ring
     ) {
         self.configuration = configuration
@@ -107,7 +107,7 @@ package final class Node: @unchecked Sendable {
                 membership: MembershipStart(
                     timing: MembershipTiming(period: configuration.membershipPeriod), stored: membership,
                     facts: NodeStatistics.staticFacts,
-                    seed: Self.entropy().0)),
+                    seed: Self.entropy().0), record: record),
             store: opened.store, threads: readers, names: names, logger: logger)
         loops.install(lanes: lanes, control: control)
         self.loops = loops
@@ -199,7 +199,8 @@ package final class Node: @unchecked Sendable {
             peers.identity = identity
             let node = Node(
                 configuration: configuration, logger: logger, group: group, readers: readers, opened: made.opened,
-                properties: made.properties, membership: made.membership, identity: identity, peers: peers, ring: ring)
+                properties: made.properties, membership: made.membership, record: made.record, identity: identity,
+                peers: peers, ring: ring)
             // From here on the node closes its store itself.
             opened = nil
             try await node.serve()
@@ -218,6 +219,7 @@ package final class Node: @unchecked Sendable {
         var incarnation: Incarnation
         var properties: PropertiesTable
         var membership: MembershipIncarnation
+        var record: RingRecord?
     }
 
     /// The first thing that writes. Blocks, for seconds after a crash.
@@ -238,9 +240,10 @@ package final class Node: @unchecked Sendable {
             try opened.store.beginIncarnation(incarnation)
             let properties = try opened.store.metaValue(StoredProperties.key).map(StoredProperties.decode)
             let membership = try opened.store.metaValue(StoredMembership.key).map(StoredMembership.decode)
+            let record = try opened.store.metaValue(StoredRing.key).map { try RingRecord(decoding: $0) }
             return Made(
                 opened: opened, incarnation: incarnation, properties: properties ?? PropertiesTable(),
-                membership: membership ?? .unheard)
+                membership: membership ?? .unheard, record: record)
         } catch {
             try? opened.store.abandon()
             throw error

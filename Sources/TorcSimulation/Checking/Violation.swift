@@ -41,6 +41,9 @@ package struct Violation: Error, Hashable, Sendable, CustomStringConvertible {
         /// What nodes hold of one another is wrong: an accusation without a ground, a death that nobody notices,
         /// a return that nobody believes, an incarnation that could be told twice.
         case wrongMembership
+        /// Two rings of one epoch, a node whose ring goes back, a vote that is told before it is durable, an operator
+        /// who is told what is not so, or an agreement that does not come about although a majority is there.
+        case wrongRing
         /// The simulation did not come to rest.
         case restless
     }

@@ -25,6 +25,8 @@ struct SimulatedControl {
     var inbox: Deque<ControlEvent> = []
     var isTurnScheduled = false
     var scheduledTick: VirtualTime?
+    /// The last record of rings that is on disk: a later one is never followed by an earlier one.
+    var ringStoredThrough: UInt64 = 0
 }
 
 /// A running process.

@@ -95,6 +95,9 @@ package struct SimulatedStore {
     private var damage: [ObjectKey: Damage] = [:]
     package private(set) var properties = PropertiesTable()
     package private(set) var membershipIncarnation = MembershipIncarnation.unheard
+    /// What the node holds of rings. It does not go back with the folder: a member that forgot its votes could help
+    /// two rings to a majority, which is why a folder that was wiped or brought back is another node's.
+    package private(set) var ringRecord: RingRecord?
 
     package init() {}
 
@@ -215,6 +218,8 @@ package struct SimulatedStore {
     package mutating func store(_ incarnation: MembershipIncarnation) {
         membershipIncarnation = max(membershipIncarnation, incarnation)
     }
+
+    package mutating func store(_ record: RingRecord) { ringRecord = record }
 
     package mutating func damage(_ key: ObjectKey, _ kind: Damage) { damage[key] = kind }
 

@@ -61,6 +61,7 @@ extension Simulation {
         case .hinted(let operation, let target, let outcome): "\(operation)\(forNode(target)) \(describe(outcome))"
         case .hintResult(let operation, let target, let outcome):
             "\(operation) holds\(forNode(target)) \(describe(outcome))"
+        case .ring(let message): describe(message)
         }
     }
 

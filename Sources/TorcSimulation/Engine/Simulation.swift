@@ -71,6 +71,10 @@ package final class Simulation {
     var damagedKeys: Set<Int> = []
     /// Buckets whose change to `lww` was acknowledged.
     var bucketsTurned: Set<Int> = []
+    var ringChecker: RingChecker
+    var operators: [RingOperator] = []
+    /// Numbers the orders of all operators.
+    var lastOrder: UInt64 = 0
 
     package init(seed: UInt64, trace mode: Trace.Mode = .off) {
         let plan = SimulationPlan(seed: seed)
@@ -98,6 +102,7 @@ package final class Simulation {
             for index in complete.indices { complete[index] = ids[index % ids.count] }
         }
         ring = Ring(epoch: 1, size: plan.ringSize, owners: complete)
+        ringChecker = RingChecker(first: ClusterState(declared: ring))
 
         var keyIndex: [ObjectKey: Int] = [:]
         for (index, key) in plan.keys.enumerated() { keyIndex[key.object] = index }
@@ -120,6 +125,7 @@ package final class Simulation {
             return SimulatedNode(
                 index: index, id: id, laneCount: plan.laneCounts[index], clock: clock, random: random.split())
         }
+        operators = (0..<plan.operatorCount).map { _ in RingOperator(random: random.split()) }
         self.random = random
         storeFirstProperties()
     }
@@ -171,6 +177,7 @@ package final class Simulation {
         if plan.faults.weights.contains(where: { $0 > 0 }) {
             schedule(.fault, after: random.exponential(mean: plan.faults.meanInterval))
         }
+        for index in operators.indices { scheduleOperator(index) }
         let end = now + Self.loadTimeLimit
         advance(to: end) { self.clients.issued >= self.plan.operations }
     }
@@ -232,6 +239,8 @@ package final class Simulation {
             guard isRunning(id) else { return }
             nodes[id.node].store.store(incarnation)
             enqueueControl(.membershipStored(incarnation), node: id.node)
+        case .ringStored(let id, let number, let record): ringStored(id, number, record)
+        case .operatorTurn(let index): operatorTurn(index)
         case .exit(let id): exit(id)
         case .start(let node):
             nodes[node].isStartScheduled = false

@@ -28,6 +28,8 @@ enum SimulationEvent {
     case endSync(ProcessID, SimulatedStore.SyncPoint)
     case propertiesStored(ProcessID, UInt64, [PropertiesEntry])
     case membershipStored(ProcessID, MembershipIncarnation)
+    case ringStored(ProcessID, UInt64, RingRecord)
+    case operatorTurn(Int)
     case exit(ProcessID)
     case start(node: Int)
 

@@ -152,13 +152,13 @@ extension Simulation {
         advance(to: now + pause + plan.membershipPeriod * 10)
     }
 
-    private func takeDown(_ node: Int) {
+    func takeDown(_ node: Int) {
         nodes[node].staysDown = true
         crash(node, .nothing)
         excuse(node, for: plan.membershipPeriod * Self.periodsToAgree)
     }
 
-    private func bringBack(_ node: Int) {
+    func bringBack(_ node: Int) {
         nodes[node].staysDown = false
         scheduleStart(node, after: .zero)
         excuse(node, for: .zero)

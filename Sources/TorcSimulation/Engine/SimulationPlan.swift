@@ -141,6 +141,11 @@ package struct SimulationPlan: Sendable {
     package var membershipPeriod = Span.milliseconds(500)
     /// What is tried of the membership when all else has been judged.
     package var epilogue: MembershipEpilogue?
+    /// People who change the members, each by themselves.
+    package var operatorCount = 0
+    package var operatorInterval = Span.milliseconds(200)
+    /// Orders to go on without a majority that is taken for lost.
+    package var forcePerMille = 0
     /// Largest number of events that one turn of a lane takes.
     package var turnSize = 64
     package var turnDelay = Span.microseconds(20)
@@ -156,6 +161,7 @@ package struct SimulationPlan: Sendable {
         drawFaults(&random)
         drawMembership(&random)
         drawRepair(&random)
+        drawOperators(&random)
     }
 }
 

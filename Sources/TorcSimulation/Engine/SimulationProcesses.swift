@@ -38,7 +38,7 @@ extension Simulation {
         }
         let control = Control(
             node: nodes[node].id, incarnation: incarnation, ring: ring, table: properties,
-            membership: membershipStart(node))
+            membership: membershipStart(node), record: nodes[node].store.ringRecord)
         nodes[node].process = SimulatedProcess(
             id: id, incarnation: incarnation, lanes: lanes, control: SimulatedControl(machine: control))
         note(nodes[node].name, "starts as incarnation \(incarnation)")

@@ -150,6 +150,7 @@ extension Simulation {
         }
         notePage(message, from: node, to: to)
         if case .membership(let told) = message { checkTold(told, by: node) }
+        if case .ring(let told) = message { checkVote(told, by: node) }
         if to == node {
             route(message, from: target, to: node)
             return
@@ -279,6 +280,11 @@ extension Simulation {
         case .observed(let observation):
             note(nodes[id.node].name, "observed \(describe(observation))")
             checkAccusation(observation, by: id.node)
+        case .storeRing(let number, let record):
+            schedule(.ringStored(id, number, record), after: diskDelay(plan.disk.syncDelay, id.node))
+        case .ringInstalled(let state): ringInstalled(state, node: id.node)
+        case .answerRing(let request, let answer): ringAnswered(request, answer, node: id.node)
+        case .ringObserved(let observation): ringObserved(observation, node: id.node)
         }
     }
 

@@ -21,6 +21,7 @@ extension Simulation {
         advance(to: now + Self.settleTime)
         guard violation == nil else { return }
         guard isWhole else { return report(Violation(.restless, "nodes do not find together again")) }
+        awaitOneRing()
         checkHints()
         guard violation == nil else { return }
         awaitRepair()
@@ -31,6 +32,7 @@ extension Simulation {
         checkProperties()
         checkMachines()
         checkMembership()
+        checkRings()
     }
 
     /// Every node runs and has a link to every other.

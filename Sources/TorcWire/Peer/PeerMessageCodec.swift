@@ -41,6 +41,7 @@ package enum PeerMessageCodec {
         case compared = 14
         case hinted = 15
         case hintResult = 16
+        case ring = 17
     }
 
     package static func encode(_ message: PeerMessage, into buffer: inout ByteBuffer) {
@@ -90,6 +91,7 @@ package enum PeerMessageCodec {
             writeHead(.hintResult, operation, into: &buffer)
             buffer.writeInteger(target.rawValue)
             encode(outcome, into: &buffer)
+        case .ring(let message): encode(message, into: &buffer)
         }
     }
 
@@ -129,6 +131,7 @@ package enum PeerMessageCodec {
         case .hintResult:
             let target = NodeID(rawValue: try buffer.readFixed(UInt64.self, "hint result"))
             return .hintResult(operation, target: target, try decodeReadOutcome(from: &buffer))
+        case .ring: return .ring(try decodeRing(number, from: &buffer))
         }
     }
 
@@ -150,6 +153,7 @@ package enum PeerMessageCodec {
         case .compared(_, let answer): fixedBytes + sizeBound(of: answer)
         case .properties(_, let entries): entries.reduce(fixedBytes) { $0 + sizeBound(of: $1.scope) + 64 }
         case .membership(let message): message.sizeBound
+        case .ring(let message): message.sizeBound
         case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest, .hinted, .hintResult:
             fixedBytes
         }
