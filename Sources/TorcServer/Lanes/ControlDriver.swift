@@ -25,6 +25,8 @@ final class ControlDriver: @unchecked Sendable {
     private var durable: PropertiesTable
     private var unstored: [UInt64] = []
     private var unstoredIncarnation: MembershipIncarnation?
+    /// Of nodes whose ring is none of this node's: each is told of once.
+    private var strangeRings: [NodeID: RingVersion] = [:]
     private var unstoredRing: (number: UInt64, record: RingRecord)?
     private var isStoring = false
     private var isStopped = false
@@ -187,10 +189,12 @@ final class ControlDriver: @unchecked Sendable {
                 "a ring is forced, without a majority",
                 metadata: ["ring": "\(version)", "without": "\(dead.map { names[$0] ?? "\($0)" })"])
         case .strayed(let node, let version):
+            guard strangeRings.updateValue(version, forKey: node) != version else { return }
             logger.error(
                 "a member holds a ring that does not come from this node's",
                 metadata: ["node": name(node), "ring": "\(version)"])
         case .forked(let node, let version):
+            guard strangeRings.updateValue(version, forKey: node) != version else { return }
             logger.critical(
                 "a member holds another ring of the same epoch", metadata: ["node": name(node), "ring": "\(version)"])
         case .fenced: logger.critical("this node was removed or replaced, and is fenced")

@@ -57,12 +57,17 @@ extension Simulation {
             checkAnswered(pending)
             operators[index].pending = nil
         }
-        let node = operators[index].random.below(nodes.count)
+        // Mostly at a member: others have no say.
+        var node = operators[index].random.below(nodes.count)
+        for _ in 0..<4
+        where nodes[node].process.map({ !$0.control.machine.agreement.state.contains(nodes[node].id) }) ?? true {
+            node = operators[index].random.below(nodes.count)
+        }
         guard let state = nodes[node].process?.control.machine.agreement.state else { return }
         var random = operators[index].random
         defer { operators[index].random = random }
         if random.chance(plan.forcePerMille) { return force(state, at: node, index, &random) }
-        if random.chance(100) { order(.abort, at: node, index) }
+        if random.chance(400) { order(.abort, at: node, index) }
         for _ in 0..<random.within(0...2) {
             if let change = change(of: state, at: node, &random) { order(.stage(change), at: node, index) }
         }
@@ -90,7 +95,8 @@ extension Simulation {
             return .replace(random.pick(others), by: joiner())
         case 6 where !others.isEmpty && mayFence: return .remove(random.pick(others))
         default:
-            if state.members.count < 2 { return nil }
+            // Agreement takes several; but sometimes there are few.
+            if state.members.count < (random.chance(800) ? 4 : 2), state.members.count < nodes.count { return nil }
             return .leave(random.pick(state.ring.members))
         }
     }
