@@ -107,6 +107,18 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// Half of the members are enough to decide.
     case decideRingByMinority
 
+    // Reaping.
+    /// A tombstone is reaped when all replicas hold it, with no regard to messages that carry what it covers.
+    case reapWithoutAging
+    /// A tombstone is reaped while hints are kept.
+    case reapDespiteHints
+    /// A replica that cannot be asked is taken to hold the tombstone.
+    case reapWithoutAbsentOwner
+    /// What a sender read too long ago is merged all the same.
+    case mergeStaleWrites
+    /// A record is reaped that has become another than the one that was agreed on.
+    case reapChangedRecord
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

@@ -115,6 +115,10 @@ extension NodeStore {
             do {
                 let key = try ObjectKey(storageKey: iterator.key)
                 let record = try Record(decoding: iterator.value, for: key)
+                guard !record.isGrave else {
+                    iterator.next()
+                    continue
+                }
                 leaves.apply(
                     LeafDelta(
                         number: 0, copies: record.header.copies, leaf: layout.leaf(of: key.position),

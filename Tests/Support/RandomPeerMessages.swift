@@ -5,7 +5,7 @@ package import TorcReplication
 
 extension SeededGenerator {
     /// The kinds of `PeerMessage`, counted for `peerMessage(kind:)`.
-    package static let peerMessageKinds = 17
+    package static let peerMessageKinds = 21
 
     package mutating func peerMessage() -> PeerMessage {
         peerMessage(kind: Int.random(in: 0..<Self.peerMessageKinds, using: &self))
@@ -19,7 +19,8 @@ extension SeededGenerator {
             return .write(
                 ReplicaWrite(
                     operation: operation, key: objectKey(), copies: copies, body: versionedObject().encoded,
-                    dot: maybe { $0.dot() }, hint: maybe { NodeID(rawValue: $0.number()) }))
+                    dot: maybe { $0.dot() }, hint: maybe { NodeID(rawValue: $0.number()) },
+                    token: maybe { $0.linkToken() }))
         case 1:
             return .wrote(
                 operation, pick([.stored, .superseded(by: HybridTimestamp(rawValue: number())), .failed(failure())]))
@@ -79,6 +80,14 @@ extension SeededGenerator {
                     .absent, .hash(ContentHash(rawValue: number())), .object(versionedObject().encoded),
                     .failed(failure()),
                 ]))
+        case 17: return .askToken(operation)
+        case 18: return .token(operation, linkToken())
+        case 19:
+            return .reap(
+                ReapQuestion(
+                    operation: operation, ring: RingFingerprint(rawValue: number()), tree: treeID(),
+                    subject: chance(3) ? .survey : .step(pick(ReapStep.allCases), reapEntries())))
+        case 20: return .reaped(operation, reapAnswer())
         default: preconditionFailure("no message kind \(kind)")
         }
     }
@@ -184,6 +193,28 @@ extension SeededGenerator {
                 (0..<Int.random(in: 0...5, using: &self)).map { _ in
                     ListedKey(key: objectKey(), hash: ContentHash(rawValue: number()))
                 }, resume: maybe { $0.bytes() })
+        default: .refused(pick(TreeRefusal.allCases))
+        }
+    }
+
+    private mutating func linkToken() -> LinkToken {
+        LinkToken(incarnation: Incarnation(rawValue: number()), time: MonotonicTime(nanoseconds: number()))
+    }
+
+    private mutating func reapEntries() -> [ReapEntry] {
+        (0..<Int.random(in: 0...5, using: &self)).map { _ in
+            ReapEntry(key: objectKey(), version: versionedObject().encoded)
+        }
+    }
+
+    private mutating func reapAnswer() -> ReapAnswer {
+        switch Int.random(in: 0..<3, using: &self) {
+        case 0:
+            .survey(
+                HintSurvey(
+                    incarnation: Incarnation(rawValue: number()), accepted: number(), holds: chance(2),
+                    clock: MonotonicTime(nanoseconds: number())))
+        case 1: .keys((0..<Int.random(in: 0...20, using: &self)).map { _ in chance(2) })
         default: .refused(pick(TreeRefusal.allCases))
         }
     }

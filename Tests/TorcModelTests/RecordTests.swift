@@ -76,7 +76,9 @@ import TorcModel
         }
         #expect(reason(actor: 0, incarnation: 0, counter: 0) == nil)
         #expect(reason(actor: 1, incarnation: 9, counter: 1) == nil)
-        #expect(reason(format: 3, actor: 0, incarnation: 0, counter: 0) == .unknownVersion)
+        #expect(reason(format: 4, actor: 0, incarnation: 0, counter: 0) == .unknownVersion)
+        #expect(reason(format: 3, actor: 0, incarnation: 0, counter: 0) == nil)
+        #expect(reason(format: 3, actor: 1, incarnation: 9, counter: 1) == .notCanonical)
         #expect(reason(copies: 0, actor: 0, incarnation: 0, counter: 0) == .notCanonical)
         #expect(reason(actor: 1, incarnation: 9, counter: 0) == .notCanonical)
         #expect(reason(actor: 0, incarnation: 0, counter: 1) == .notCanonical)

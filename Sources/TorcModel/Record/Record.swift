@@ -7,6 +7,9 @@
 //
 //   … | varint counter | u64be target | varint since | body
 //
+// A grave is what is left of a tombstone that was reaped, until all replicas have reaped it: format 3, laid out as
+// format 1, without actor. Its body is the tombstone's. Readers take it for nothing, and no Merkle leaf counts it.
+//
 // The checksum is xxh3 over everything after it, seeded with the ring position, so that a record under
 // another key's name does not pass for its own. The header after it is local: it is neither replicated nor
 // hashed. The body is the object's canonical encoding (`VersionedObject.encode`), the bytes that replicas
@@ -58,17 +61,22 @@ package struct HintNote: Hashable, Sendable {
 package struct Record: Hashable, Sendable {
     package static let format: UInt8 = 1
     package static let hintFormat: UInt8 = 2
+    package static let graveFormat: UInt8 = 3
     private static let checksumBytes = 8
 
     package var header: LocalHeader
     /// Nil: a replica's own record.
     package var hint: HintNote?
+    /// Its body, a tombstone, was reaped: nothing is here, and it may not come back.
+    package var isGrave: Bool
     /// The canonical encoding of a `VersionedObject`.
     package var body: ByteBuffer
 
-    package init(header: LocalHeader, hint: HintNote? = nil, body: ByteBuffer) {
+    package init(header: LocalHeader, hint: HintNote? = nil, isGrave: Bool = false, body: ByteBuffer) {
+        precondition(!isGrave || header.minting == nil && hint == nil, "a grave that mints, or that is kept for a node")
         self.header = header
         self.hint = hint
+        self.isGrave = isGrave
         self.body = body
     }
 
@@ -90,7 +98,7 @@ package struct Record: Hashable, Sendable {
 
     private func encodeHead(into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt64(0))
-        buffer.writeInteger(hint == nil ? Self.format : Self.hintFormat)
+        buffer.writeInteger(isGrave ? Self.graveFormat : hint == nil ? Self.format : Self.hintFormat)
         buffer.writeInteger(header.copies)
         buffer.writeInteger(header.minting?.actor.rawValue ?? 0)
         buffer.writeInteger(header.minting?.incarnation.rawValue ?? 0)
@@ -108,13 +116,15 @@ package struct Record: Hashable, Sendable {
             throw MalformedBytes(.checksumMismatch, "record")
         }
         let format = try buffer.readFixed(UInt8.self, "record")
-        guard format == Self.format || format == Self.hintFormat else {
+        guard (Self.format...Self.graveFormat).contains(format) else {
             throw MalformedBytes(.unknownVersion, "record")
         }
         let copies = try buffer.readFixed(UInt8.self, "record")
         let actor = Actor(rawValue: try buffer.readFixed(UInt64.self, "record"))
         let incarnation = Incarnation(rawValue: try buffer.readFixed(UInt64.self, "record"))
         let counter = try buffer.readVarint("record")
+        isGrave = format == Self.graveFormat
+        guard !isGrave || counter == 0 else { throw MalformedBytes(.notCanonical, "record") }
         guard copies > 0, (actor.rawValue == 0) == (counter == 0), counter > 0 || incarnation.rawValue == 0 else {
             throw MalformedBytes(.notCanonical, "record")
         }

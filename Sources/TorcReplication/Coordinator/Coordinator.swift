@@ -259,7 +259,7 @@ package struct Coordinator: Sendable {
     ) {
         puts[id] = operation
         wakePut(id, now)
-        puts[id]!.mint(&effects)
+        puts[id]!.mint(now, &effects)
     }
 
     /// At its deadline, or when who has not answered shall be stood in for.
@@ -424,6 +424,7 @@ package struct Coordinator: Sendable {
         case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), now, &effects)
         case .mintSynced: conclude(id, puts[id]?.mintSynced(view, now, &effects), now, &effects)
         case .refused(let refusal): conclude(id, puts[id]?.refused(refusal), now, &effects)
+        case .buried: break
         }
     }
 
@@ -435,7 +436,7 @@ package struct Coordinator: Sendable {
         case .read(let outcome): hintRead(id, outcome, of: target, from: view.node, now, &effects)
         case .wrote(let outcome): hinted(id, outcome, of: target, from: view.node, now, &effects)
         // What a stand-in reads is not waited for, and it mints under its own name.
-        case .deferred, .minted, .mintSynced, .refused: break
+        case .deferred, .minted, .mintSynced, .refused, .buried: break
         }
     }
 
@@ -474,7 +475,7 @@ package struct Coordinator: Sendable {
             listings[id]?.received(outcome, page: page)
             advanceListing(id, now, &effects)
         case .write, .read, .page, .properties, .propertiesStored, .propertiesDigest, .membership, .compare,
-            .compared, .ring:
+            .compared, .askToken, .token, .reap, .reaped, .ring:
             break
         }
     }

@@ -95,6 +95,7 @@ struct GetOperation: Sendable {
     let id: OperationID
     let key: ObjectKey
     let reader: Reader
+    private let begunAt: MonotonicTime
     private let copies: UInt8
     private let replicas: [NodeID]
     private let own: Int?
@@ -140,6 +141,7 @@ struct GetOperation: Sendable {
         self.fallbacks = fallbacks
         self.quorum = quorum
         self.deadline = deadline
+        begunAt = now
         scheduled = deadline
         own = replicas.firstIndex(of: node)
         nextAsk = now
@@ -643,7 +645,7 @@ struct GetOperation: Sendable {
 
     private mutating func sendMerged(to place: Int, _ effects: inout [CoordinatorEffect]) {
         merged!.repaired.insert(place)
-        let write = ReplicaWrite(operation: id, key: key, copies: copies, body: merged!.body)
+        let write = ReplicaWrite(operation: id, key: key, copies: copies, body: merged!.body, readAt: begunAt)
         effects.append(place == own ? .localWrite(write) : .send(.write(write), to: replicas[place]))
     }
 }

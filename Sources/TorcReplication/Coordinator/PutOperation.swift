@@ -100,6 +100,8 @@ struct PutOperation: Sendable {
 
     private var phase = Phase.checking
     private var restamps = 0
+    /// When the mint was asked for.
+    private var readAt = MonotonicTime.zero
     /// The largest stamp that beat this write.
     private var above = HybridTimestamp.zero
 
@@ -149,12 +151,13 @@ struct PutOperation: Sendable {
         } else if Mutation.conditionOnlyAtCoordinator.isActive {
             self.condition = nil
         }
-        mint(&effects)
+        mint(now, &effects)
         return nil
     }
 
-    mutating func mint(_ effects: inout [CoordinatorEffect]) {
+    mutating func mint(_ now: Now, _ effects: inout [CoordinatorEffect]) {
         phase = .minting
+        readAt = now.monotonic
         effects.append(
             .mint(
                 MintRequest(
@@ -172,7 +175,7 @@ struct PutOperation: Sendable {
         guard case .minting = phase else { return nil }
         let write = ReplicaWrite(
             operation: id, key: key, copies: copies, body: minted.body,
-            dot: minted.object.mode == .lww ? minted.dot : nil)
+            dot: minted.object.mode == .lww ? minted.dot : nil, readAt: readAt)
         let awaited = view.reachable(of: replicas)
         for place in awaited where .primary(place) != own {
             effects.append(.send(.write(write), to: replicas[place]))

@@ -53,12 +53,15 @@ package struct HintDelivery: Sendable {
         let key: ObjectKey
         let copies: UInt8
         let body: ByteBuffer
+        /// When the scan was asked for.
+        let readAt: MonotonicTime
     }
 
     private struct Pass: Sendable {
         /// Scanned, not sent.
         var page: Deque<Entry> = []
         var scan: StoreToken?
+        var scannedAt = MonotonicTime.zero
         var after: ByteBuffer?
         var isScanned = false
         /// The node has no room for more: what is left waits for the next pass.
@@ -187,7 +190,7 @@ package struct HintDelivery: Sendable {
             }
             guard targets[node]!.pass == nil, isPresent(node) else { continue }
             if targets[node]!.notBefore <= now.monotonic {
-                begin(node, total, &effects)
+                begin(node, total, now, &effects)
             } else {
                 nextPass = min(nextPass ?? targets[node]!.notBefore, targets[node]!.notBefore)
             }
@@ -199,13 +202,13 @@ package struct HintDelivery: Sendable {
     /// A node that left the ring is waited for no more: its hints go to the present replicas.
     private func isPresent(_ node: NodeID) -> Bool { linked.contains(node) || !ring.members.contains(node) }
 
-    private mutating func begin(_ node: NodeID, _ total: HintTotal, _ effects: inout [HintEffect]) {
+    private mutating func begin(_ node: NodeID, _ total: HintTotal, _ now: Now, _ effects: inout [HintEffect]) {
         targets[node]!.pass = Pass()
         if targets[node]!.delivered == nil {
             targets[node]!.delivered = 0
             effects.append(.observed(.hintDeliveryBegan(node, total)))
         }
-        scan(node, &effects)
+        scan(node, now, &effects)
     }
 
     /// Nothing is kept for it any more.
@@ -217,10 +220,11 @@ package struct HintDelivery: Sendable {
         targets[node] = nil
     }
 
-    private mutating func scan(_ node: NodeID, _ effects: inout [HintEffect]) {
+    private mutating func scan(_ node: NodeID, _ now: Now, _ effects: inout [HintEffect]) {
         let token = numbers.nextToken()
         scans[token] = node
         targets[node]!.pass!.scan = token
+        targets[node]!.pass!.scannedAt = now.monotonic
         effects.append(
             .scan(
                 ScanRequest(
@@ -243,7 +247,10 @@ package struct HintDelivery: Sendable {
             effects.append(.observed(.unreadableRecord(key)))
             return
         }
-        targets[node]!.pass!.page.append(Entry(key: key, copies: record.header.copies, body: record.body))
+        targets[node]!.pass!.page.append(
+            Entry(
+                key: key, copies: record.header.copies, body: record.body,
+                readAt: targets[node]!.pass!.scannedAt))
     }
 
     /// Sends what may be sent, scans when the page is sent, and ends the pass when there is no more.
@@ -260,7 +267,7 @@ package struct HintDelivery: Sendable {
         guard pass.scan == nil else { return }
         if !pass.isCutShort {
             guard pass.page.isEmpty else { return }
-            if !pass.isScanned { return scan(node, &effects) }
+            if !pass.isScanned { return scan(node, now, &effects) }
         }
         guard targets[node]!.inFlight == 0 else { return }
         let isSmooth = pass.failures == 0 && !pass.isCutShort && pass.delivered > 0
@@ -287,7 +294,8 @@ package struct HintDelivery: Sendable {
         targets[node]!.inFlight += 1
         targets[node]!.bytesInFlight += entry.body.readableBytes
         deadlines.append(Deadline(operation: operation, time: now.monotonic.advanced(by: Self.answerPatience)))
-        let write = ReplicaWrite(operation: operation, key: entry.key, copies: entry.copies, body: entry.body)
+        let write = ReplicaWrite(
+            operation: operation, key: entry.key, copies: entry.copies, body: entry.body, readAt: entry.readAt)
         for receiver in receivers { effects.append(.send(.write(write), to: receiver)) }
         if Mutation.dropHintBeforeAnswer.isActive { effects.append(.drop(drop)) }
     }

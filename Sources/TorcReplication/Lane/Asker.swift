@@ -1,5 +1,5 @@
 // Several machines of a lane ask peers and the store, and an answer carries the name of its question alone. Which
-// machine asked is in the two uppermost bits of that name's number.
+// machine asked is in the three uppermost bits of that name's number.
 
 import TorcModel
 
@@ -9,6 +9,7 @@ enum Asker: UInt64, Sendable {
     case hints = 1
     case listings = 2
     case repair = 3
+    case reaping = 4
 }
 
 /// Draws names for the questions of one machine. Each incarnation begins elsewhere: a peer answers an operation of
@@ -22,8 +23,8 @@ struct AskerNumbers: Sendable {
     init(_ asker: Asker, lane: Int, incarnation: Incarnation) {
         self.asker = asker
         self.lane = lane
-        // 46 random bits: all that is below the asker's.
-        lastOperation = Mutation.restartOperationNumbers.isActive ? 0 : incarnation.rawValue >> 18
+        // 45 random bits: all that is below the asker's.
+        lastOperation = Mutation.restartOperationNumbers.isActive ? 0 : incarnation.rawValue >> 19
     }
 
     mutating func nextOperation() -> OperationID {
@@ -39,13 +40,13 @@ struct AskerNumbers: Sendable {
 
 extension OperationID {
     /// The lane is above.
-    fileprivate static let askerShift: UInt64 = 46
+    fileprivate static let askerShift: UInt64 = 45
 
-    var asker: Asker { Asker(rawValue: rawValue >> Self.askerShift & 3)! }
+    var asker: Asker { Asker(rawValue: rawValue >> Self.askerShift & 7) ?? .requests }
 }
 
 extension StoreToken {
-    fileprivate static let askerShift: UInt64 = 62
+    fileprivate static let askerShift: UInt64 = 61
 
-    var asker: Asker { Asker(rawValue: rawValue >> Self.askerShift)! }
+    var asker: Asker { Asker(rawValue: rawValue >> Self.askerShift) ?? .requests }
 }

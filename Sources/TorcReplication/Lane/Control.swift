@@ -157,7 +157,7 @@ package struct Control: Sendable {
         case .propertiesDigest(let theirs):
             if theirs != digest { sendAll(to: peer, &effects) }
         case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .hinted, .hintResult,
-            .membership, .compare, .compared, .ring:
+            .membership, .compare, .compared, .askToken, .token, .reap, .reaped, .ring:
             break
         }
     }

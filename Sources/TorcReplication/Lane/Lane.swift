@@ -6,6 +6,7 @@
 //                        └───────── replies ◄────────────────────────┘
 //   peers ──reads, writes──► Vnodes      peers ──pages──► PageServer ─► store
 //   Repair ──reads, writes──► Vnodes, peers; scans ─► store
+//   Reaper ──steps──► Vnodes; questions ─► members; scans ─► store
 //   store ──hints──► HintDelivery ──writes──► peers ──stored──► HintDelivery ──drops──► Vnodes
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
@@ -19,11 +20,14 @@ package struct Lane: Sendable {
     private var pageServer: PageServer
     private var repair: Repair
     private var hintDelivery: HintDelivery
+    private var reaper: Reaper
+    private var tokens: LinkTokens
     /// Empty between events; kept for their storage.
     private var fromCoordinator: [CoordinatorEffect] = []
     private var fromVnodes: [VnodeEffect] = []
     private var fromRepair: [RepairEffect] = []
     private var fromDelivery: [HintEffect] = []
+    private var fromReaper: [ReapEffect] = []
 
     /// `leaves`, `hints`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
@@ -37,6 +41,8 @@ package struct Lane: Sendable {
         pageServer = PageServer(configuration: configuration, ring: ring)
         repair = Repair(configuration: configuration, ring: ring, properties: properties)
         hintDelivery = HintDelivery(configuration: configuration, ring: ring)
+        reaper = Reaper(configuration: configuration, ring: ring, properties: properties)
+        tokens = LinkTokens(configuration: configuration)
     }
 
     /// When `.tick` is due; asked after `.turnEnded`.
@@ -44,6 +50,8 @@ package struct Lane: Sendable {
         var due = coordinator.nextDeadline
         if let repairs = repair.nextDeadline { due = due.map { min($0, repairs) } ?? repairs }
         if let delivery = hintDelivery.nextDeadline { due = due.map { min($0, delivery) } ?? delivery }
+        if let reaping = reaper.nextDeadline { due = due.map { min($0, reaping) } ?? reaping }
+        if let asking = tokens.nextDeadline { due = due.map { min($0, asking) } ?? asking }
         return due
     }
 
@@ -52,6 +60,13 @@ package struct Lane: Sendable {
 
     package var repairStatus: [RepairStatus] { repair.status }
     package var repairStatistics: RepairStatistics { repair.statistics }
+    package var reapStatus: [ReapStatus] { reaper.status }
+    package var reapStatistics: ReapStatistics {
+        var statistics = reaper.statistics
+        statistics.reaped = vnodes.reaped
+        statistics.gravesClosed = vnodes.closedGraves
+        return statistics
+    }
 
     /// What is kept for other nodes.
     package var hints: [NodeID: HintTotal] { vnodes.hints }
@@ -74,14 +89,13 @@ package struct Lane: Sendable {
         case .listContinue(let request): coordinator.listContinue(request, now, &fromCoordinator)
         case .cancel(let request): coordinator.cancel(request)
         case .peer(let node, let message): receive(message, from: node, now, &effects)
-        case .peerUp(let node):
-            coordinator.peerUp(node, now, &fromCoordinator)
-            repair.peerUp(node, vnodes.leaves, now, &fromRepair)
-            hintDelivery.peerUp(node, now)
+        case .peerUp(let node): if tokens.peerUp(node, now.monotonic, &effects) { linked(node, now) }
         case .peerDown(let node):
             coordinator.peerDown(node, now, &fromCoordinator)
             repair.peerDown(node, vnodes.leaves, now, &fromRepair)
             hintDelivery.peerDown(node)
+            reaper.peerDown(node, now, &fromReaper)
+            tokens.peerDown(node)
         case .recordReadDeferred(let token): vnodes.recordReadDeferred(token, effects: &fromVnodes)
         case .recordRead(let token, let result):
             vnodes.recordRead(token, result, now: now, effects: &fromVnodes)
@@ -90,11 +104,13 @@ package struct Lane: Sendable {
             case .repair: repair.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromRepair)
             case .hints: hintDelivery.scanned(token, entries, finished: finished, now, &fromDelivery)
             case .listings: pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
+            case .reaping: reaper.scanned(token, entries, finished: finished, now, &fromReaper)
             case .requests: break
             }
         case .turnEnded:
             coordinator.turnEnded()
             hintDelivery.turnEnded(kept: vnodes.hints, now, &fromDelivery)
+            if reaper.nextDeadline == nil { reaper.advance(now, &fromReaper) }
             settle(now, &effects)
             vnodes.turnEnded(effects: &fromVnodes)
         case .committed(let batch): vnodes.committed(batch, effects: &fromVnodes)
@@ -107,21 +123,35 @@ package struct Lane: Sendable {
             pageServer.ringChanged(ring)
             repair.ringChanged(ring, vnodes.leaves, now, &fromRepair)
             hintDelivery.ringChanged(ring)
+            reaper.ringChanged(ring, now)
         case .propertiesChanged(let entries):
             coordinator.propertiesChanged(entries)
             repair.propertiesChanged(coordinator.properties, now)
-        case .suspected(let nodes): coordinator.suspected(nodes)
+            reaper.propertiesChanged(coordinator.properties, now)
+        case .suspected(let nodes):
+            coordinator.suspected(nodes)
+            reaper.suspected(nodes)
         case .diskSpace(let space): vnodes.space = space
         case .tick:
             coordinator.tick(now, &fromCoordinator)
             repair.tick(vnodes.leaves, now, &fromRepair)
+            reaper.advance(now, &fromReaper)
+            tokens.tick(now.monotonic, &effects)
         case .drain:
             coordinator.drain()
             repair.drain(&fromRepair)
+            reaper.drain()
         case .repair(let request, let partition):
             repair.demanded(request, partition, vnodes.leaves, now, &fromRepair)
         }
         settle(now, &effects)
+    }
+
+    private mutating func linked(_ node: NodeID, _ now: Now) {
+        coordinator.peerUp(node, now, &fromCoordinator)
+        repair.peerUp(node, vnodes.leaves, now, &fromRepair)
+        hintDelivery.peerUp(node, now)
+        reaper.peerUp(node)
     }
 
     private mutating func receive(
@@ -146,6 +176,13 @@ package struct Lane: Sendable {
             repair.answered(operation, answer, from: node, vnodes.leaves, now, &fromRepair)
         case .wrote, .readResult, .forward, .forwarded, .pageResult, .hinted, .hintResult:
             coordinator.received(message, from: node, now, &fromCoordinator)
+        case .askToken(let operation):
+            let token = LinkToken(incarnation: configuration.incarnation, time: now.monotonic)
+            effects.append(.send(.token(operation, token), to: node))
+        case .token(let operation, let token):
+            if tokens.received(operation, token, from: node, now.monotonic) { linked(node, now) }
+        case .reap(let question): reaper.asked(question, by: node, survey: vnodes.hintSurvey(now), &fromReaper)
+        case .reaped(let operation, let answer): reaper.answered(operation, answer, from: node, now, &fromReaper)
         // The control loop's.
         case .properties, .propertiesStored, .propertiesDigest, .membership, .ring: break
         }
@@ -153,7 +190,14 @@ package struct Lane: Sendable {
 
     /// Carries effects between the machines until none is left.
     private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
-        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty || !fromDelivery.isEmpty {
+        while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty || !fromDelivery.isEmpty
+            || !fromReaper.isEmpty
+        {
+            if !fromReaper.isEmpty {
+                let wanted = fromReaper
+                fromReaper.removeAll(keepingCapacity: true)
+                for effect in wanted { carryOut(effect, now, &effects) }
+            }
             if !fromRepair.isEmpty {
                 var repairs: [RepairEffect] = []
                 swap(&repairs, &fromRepair)
@@ -190,10 +234,11 @@ package struct Lane: Sendable {
         case .localWrite(let write):
             let address = write.hint.map { ReplyAddress.hintCoordinator(write.operation, target: $0) }
             vnodes.submit(
-                .write(write), replyTo: address ?? .coordinator(write.operation), now: now, effects: &fromVnodes)
+                .write(tokens.stamped(write, to: configuration.node, isLocal: true)),
+                replyTo: address ?? .coordinator(write.operation), now: now, effects: &fromVnodes)
         case .mint(let mint):
             vnodes.submit(.mint(mint), replyTo: .coordinator(mint.operation), now: now, effects: &fromVnodes)
-        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .send(let message, let node): send(message, to: node, &effects)
         case .answer(let request, let answer): effects.append(.answer(request, answer))
         case .listed(let request, let piece): effects.append(.listed(request, piece))
         case .observed(let observation): effects.append(.observed(observation))
@@ -205,9 +250,11 @@ package struct Lane: Sendable {
         case .localRead(let read):
             vnodes.submit(.read(read), replyTo: .repair(read.operation), now: now, effects: &fromVnodes)
         case .localWrite(let write):
-            vnodes.submit(.write(write), replyTo: .repair(write.operation), now: now, effects: &fromVnodes)
+            vnodes.submit(
+                .write(tokens.stamped(write, to: configuration.node, isLocal: true)),
+                replyTo: .repair(write.operation), now: now, effects: &fromVnodes)
         case .scan(let scan): effects.append(.scan(scan))
-        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .send(let message, let node): send(message, to: node, &effects)
         case .repaired(let request, let report): effects.append(.repaired(request, report))
         case .observed(let observation): effects.append(.observed(observation))
         }
@@ -216,9 +263,34 @@ package struct Lane: Sendable {
     private mutating func carryOut(_ effect: HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .scan(let request): effects.append(.scan(request))
-        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .send(let message, let node): send(message, to: node, &effects)
         case .drop(let drop): vnodes.submit(.drop(drop), replyTo: .nobody, now: now, effects: &fromVnodes)
         case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+
+    private mutating func carryOut(_ effect: ReapEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .scan(let request): effects.append(.scan(request))
+        case .bury(let burial, let ticket):
+            vnodes.submit(.bury(burial), replyTo: .reaping(ticket), now: now, effects: &fromVnodes)
+        // Questions to oneself are answered at once: the lane of a partition asks about it.
+        case .send(.reap(let question), configuration.node):
+            reaper.asked(question, by: configuration.node, survey: vnodes.hintSurvey(now), &fromReaper)
+        case .send(.reaped(let operation, let answer), configuration.node):
+            reaper.answered(operation, answer, from: configuration.node, now, &fromReaper)
+        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+
+    /// A replica's write leaves with the token of its receiver.
+    private func send(_ message: PeerMessage, to node: NodeID, _ effects: inout [LaneEffect]) {
+        if case .write(let write) = message {
+            effects.append(
+                .send(.write(tokens.stamped(write, to: node, isLocal: node == configuration.node)), to: node))
+        } else {
+            effects.append(.send(message, to: node))
         }
     }
 
@@ -233,12 +305,14 @@ package struct Lane: Sendable {
             coordinator.replied(operation, reply, now, &fromCoordinator)
         case .reply(let reply, .repair(let operation)):
             repair.replied(operation, reply, vnodes.leaves, now, &fromRepair)
+        case .reply(let reply, .reaping(let ticket)):
+            if case .buried(let isDone) = reply { reaper.buried(ticket, isDone, &fromReaper) }
         case .reply(let reply, .peer(let node, let operation)):
             switch reply {
             case .read(let outcome): effects.append(.send(.readResult(operation, outcome), to: node))
             case .wrote(let outcome): effects.append(.send(.wrote(operation, outcome), to: node))
             // Of mints, which are never a peer's, and of waiting, which a peer's own patience answers for.
-            case .deferred, .minted, .mintSynced, .refused: break
+            case .deferred, .minted, .mintSynced, .refused, .buried: break
             }
         case .reply(let reply, .hintCoordinator(let operation, let target)):
             coordinator.hintReplied(operation, reply, of: target, now, &fromCoordinator)
@@ -247,7 +321,7 @@ package struct Lane: Sendable {
             case .read(let outcome):
                 effects.append(.send(.hintResult(operation, target: target, outcome), to: node))
             case .wrote(let outcome): effects.append(.send(.hinted(operation, target: target, outcome), to: node))
-            case .deferred, .minted, .mintSynced, .refused: break
+            case .deferred, .minted, .mintSynced, .refused, .buried: break
             }
         case .reply(_, .nobody): break
         case .observed(let observation): effects.append(.observed(observation))

@@ -224,6 +224,10 @@ package enum LaneObservation: Hashable, Sendable {
     case hintDelivered(NodeID)
     /// Nothing is kept for that node any more.
     case hintDeliveryEnded(NodeID, delivered: Int)
+    /// A round of reaping ended: so many tombstones were reaped, or so many graves closed.
+    case reapRoundEnded(TreeID, ReapRoundKind, keys: Int, ReapObstacle?)
+    /// A write was refused because its sender read it too long ago.
+    case staleWrite(ObjectKey)
 }
 
 /// What a lane must know of its node.
@@ -274,6 +278,7 @@ package struct LaneLimits: Hashable, Sendable {
     /// How often an `lww` write that lost is stamped anew before the client is answered `indeterminate`.
     package var lwwRestamps = 4
     package var repair = RepairLimits()
+    package var reaping = ReapingLimits()
     /// How long a write waits for a replica, or a stand-in, before a hint of it is kept by the next stand-in.
     package var writePatience = Duration.milliseconds(500)
     /// Bytes of hints that a lane keeps for one node; one more is refused `hintsFull`.

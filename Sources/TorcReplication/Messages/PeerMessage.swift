@@ -31,10 +31,17 @@ package struct ReplicaWrite: Hashable, Sendable {
     package var dot: Dot?
     /// The replica for which the receiver shall keep it, beside its own records; nil: the receiver is one.
     package var hint: NodeID?
+    /// By the sender's clock, when it began to read what it sends, or earlier. Not sent: it becomes the token.
+    package var readAt: MonotonicTime?
+    /// By the receiver's clock, an instant before the sender began to read what it sends.
+    package var token: LinkToken?
 
     package init(
-        operation: OperationID, key: ObjectKey, copies: UInt8, body: ByteBuffer, dot: Dot? = nil, hint: NodeID? = nil
+        operation: OperationID, key: ObjectKey, copies: UInt8, body: ByteBuffer, dot: Dot? = nil, hint: NodeID? = nil,
+        readAt: MonotonicTime? = nil, token: LinkToken? = nil
     ) {
+        self.readAt = readAt
+        self.token = token
         self.operation = operation
         self.key = key
         self.copies = copies
@@ -73,6 +80,8 @@ package enum ReplicaFailure: UInt8, Hashable, Sendable, CaseIterable {
     case hintsFull = 5
     /// The receiver's disk is nearly full.
     case diskFull = 6
+    /// The sender read it too long ago, and it would change what the receiver holds.
+    case stale = 7
 }
 
 package struct ReplicaRead: Hashable, Sendable {
@@ -189,6 +198,11 @@ package enum PeerMessage: Hashable, Sendable {
     case hintResult(OperationID, target: NodeID, ReadOutcome)
     /// Which ring is next. Out of line: it may carry whole rings.
     indirect case ring(RingMessage)
+    /// Asks for a token; the answer names the operation.
+    case askToken(OperationID)
+    case token(OperationID, LinkToken)
+    case reap(ReapQuestion)
+    case reaped(OperationID, ReapAnswer)
 }
 
 /// One scope's properties, as nodes exchange and store them.
@@ -209,13 +223,15 @@ extension PeerMessage {
         switch self {
         case .wrote(let operation, _), .readResult(let operation, _), .forwarded(let operation, _),
             .pageResult(let operation, _), .compared(let operation, _), .hinted(let operation, _, _),
-            .hintResult(let operation, _, _):
+            .hintResult(let operation, _, _), .token(let operation, _), .reaped(let operation, _):
             operation.lane < laneCount ? operation.lane : 0
         case .write(let write): lane(of: write.key, ringSize, laneCount)
         case .read(let read, _): lane(of: read.key, ringSize, laneCount)
         case .forward(let forward): lane(of: forward.request.key, ringSize, laneCount)
         case .page(let page): LaneConfiguration.lane(of: page.partition, laneCount: laneCount)
         case .compare(let question): LaneConfiguration.lane(of: question.tree.partition, laneCount: laneCount)
+        case .reap(let question): LaneConfiguration.lane(of: question.tree.partition, laneCount: laneCount)
+        case .askToken: 0
         case .properties, .propertiesStored, .propertiesDigest, .membership, .ring: nil
         }
     }

@@ -65,6 +65,8 @@ struct Exchange: Sendable {
 
         var key: ObjectKey
         var stage: Stage
+        /// Before what it carries now was read.
+        var readAt: MonotonicTime
     }
 
     let pair: RepairPair
@@ -329,10 +331,10 @@ struct Exchange: Sendable {
         let operation = numbers.nextOperation()
         statistics.differingKeys += 1
         if difference.peer == nil || Mutation.repairPushesOnly.isActive {
-            transfers[operation] = Transfer(key: difference.key, stage: .reading)
+            transfers[operation] = Transfer(key: difference.key, stage: .reading, readAt: now)
             return readOwn(operation, difference.key, unless: nil, &effects)
         }
-        transfers[operation] = Transfer(key: difference.key, stage: .fetching)
+        transfers[operation] = Transfer(key: difference.key, stage: .fetching, readAt: now)
         let want: ReplicaRead.Want = difference.own.map { $0 == .absent ? .full : .unless($0) } ?? .full
         let read = ReplicaRead(
             operation: operation, key: difference.key, copies: pair.tree.copies, want: want)
@@ -368,7 +370,9 @@ struct Exchange: Sendable {
             transfers[operation]!.stage = .merging(peer: hash)
             effects.append(
                 .localWrite(
-                    ReplicaWrite(operation: operation, key: transfer.key, copies: pair.tree.copies, body: body)))
+                    ReplicaWrite(
+                        operation: operation, key: transfer.key, copies: pair.tree.copies, body: body,
+                        readAt: transfer.readAt)))
         case .failed(let failure): fail(operation, failure)
         }
     }
@@ -384,6 +388,7 @@ struct Exchange: Sendable {
         case (.merging(let peer), .wrote(.stored)), (.merging(let peer), .wrote(.superseded)):
             if Mutation.repairPullsOnly.isActive { return finish(operation) }
             transfers[operation]!.stage = .reading
+            transfers[operation]!.readAt = now
             readOwn(operation, transfer.key, unless: peer, &effects)
         case (.merging, .wrote(.failed(let failure))), (.reading, .read(.failed(let failure))):
             fail(operation, failure)
@@ -396,7 +401,9 @@ struct Exchange: Sendable {
             effects.append(
                 .send(
                     .write(
-                        ReplicaWrite(operation: operation, key: transfer.key, copies: pair.tree.copies, body: body)),
+                        ReplicaWrite(
+                            operation: operation, key: transfer.key, copies: pair.tree.copies, body: body,
+                            readAt: transfer.readAt)),
                     to: pair.peer))
         // The peer holds all that is here.
         case (.reading, .read(.hash)), (.reading, .read(.absent)): finish(operation)
@@ -419,7 +426,7 @@ struct Exchange: Sendable {
     private mutating func fail(_ operation: OperationID, _ failure: ReplicaFailure) {
         failedKeys += 1
         switch failure {
-        case .unreadable, .malformed: finish(operation)
+        case .unreadable, .malformed, .stale: finish(operation)
         case .overloaded, .notHeld, .hintsFull, .diskFull: end = .failed
         }
     }

@@ -47,7 +47,7 @@ enum TreeRange {
                 keys.append(ListedKey(key: key, hash: .absent))
                 continue
             }
-            guard record.header.copies == tree.copies else { continue }
+            guard record.header.copies == tree.copies, !record.isGrave else { continue }
             keys.append(ListedKey(key: key, hash: seed.contentHash(key: key, body: record.body)))
         }
         return keys

@@ -31,6 +31,9 @@ struct ReplicaRecord {
     /// The batch that wrote it last; nil: it is as the store had it, synced.
     private(set) var batch: BatchNumber?
 
+    /// What is here was reaped: for readers it is nothing, and it is merged with like the tombstone that it was.
+    private(set) var isGrave = false
+
     /// For whom it is kept; nil: it is this replica's own.
     private(set) var hint: HintNote?
     /// What it counts among the bytes that are kept for that node.
@@ -49,8 +52,9 @@ struct ReplicaRecord {
         header = record.header
         hint = record.hint
         body = record.body
-        // A hint counts in no leaf.
-        contribution = target == nil ? .asRead : .nothing
+        isGrave = record.isGrave
+        // A hint counts in no leaf, nor does a grave.
+        contribution = target == nil && !isGrave ? .asRead : .nothing
         if target != nil { countedBytes = HintTotal.bytes(of: key, record: bytes.readableBytes) }
     }
 
@@ -109,14 +113,19 @@ struct ReplicaRecord {
         to next: VersionedObject, body nextBody: ByteBuffer?, header nextHeader: LocalHeader, key: ObjectKey,
         seed: HashSeed
     ) {
-        if case .asRead = contribution, let header {
-            contribution = .known(copies: header.copies, contentHash(of: key, seed: seed))
-        }
+        settleContribution(of: key, seed: seed)
         header = nextHeader
         object = next
         body = nextBody
         hash = nil
+        isGrave = false
         isChanged = true
+    }
+
+    private mutating func settleContribution(of key: ObjectKey, seed: HashSeed) {
+        if case .asRead = contribution, let header {
+            contribution = .known(copies: header.copies, contentHash(of: key, seed: seed))
+        }
     }
 
     /// Takes on what an operation made of it, if that is anything new.
@@ -132,7 +141,7 @@ struct ReplicaRecord {
     // MARK: Operations
 
     mutating func read(_ read: ReplicaRead, seed: HashSeed) -> ReadOutcome {
-        guard let body = canonicalBody() else { return .absent }
+        guard !isGrave, let body = canonicalBody() else { return .absent }
         switch read.want {
         case .full:
             return .object(body)
@@ -145,9 +154,10 @@ struct ReplicaRecord {
     }
 
     /// Joins another replica's state. Never refused for its size, or repair would wedge.
+    /// `isStale`: its sender may have read it before what it lacks was reaped, so it may change nothing.
     /// `overwrites`: a deliberate fault.
     mutating func merge(
-        _ write: ReplicaWrite, limits: LaneLimits, seed: HashSeed, overwrites: Bool = false
+        _ write: ReplicaWrite, limits: LaneLimits, seed: HashSeed, isStale: Bool = false, overwrites: Bool = false
     ) -> (outcome: WriteOutcome, retired: Actor?) {
         if let header, header.copies == write.copies, write.dot == nil, body == write.body {
             // The same bytes again: repeats and repairs of what is here already.
@@ -159,6 +169,7 @@ struct ReplicaRecord {
         do { current = try decoded() } catch { return (.failed(.unreadable), nil) }
 
         let merged = overwrites ? incoming : current?.merged(with: incoming) ?? incoming
+        if isStale, merged != current { return (.failed(.stale), nil) }
         if Mutation.capSiblingsOnMerge.isActive, merged.siblings.count > limits.siblings {
             return (.failed(.overloaded), nil)
         }
@@ -177,6 +188,53 @@ struct ReplicaRecord {
         return .superseded(by: winner.timestamp)
     }
 
+    // MARK: Reaping
+
+    /// True: it is as the step wants it.
+    mutating func take(_ burial: Burial, seed: HashSeed) -> Bool {
+        guard let tombstone = try? VersionedObject(decoding: burial.version), tombstone.isTombstone else {
+            return false
+        }
+        let isSame = header?.copies == burial.copies && canonicalBody() == burial.version
+        switch burial.step {
+        case .hold: return isSame
+        case .bury, .settle:
+            guard header != nil else {
+                guard burial.step == .bury else { return true }
+                // Nothing is here, and the tombstone shall not come here either.
+                isGrave = true
+                header = LocalHeader(copies: burial.copies)
+                body = burial.version
+                object = tombstone
+                hash = nil
+                isChanged = true
+                return true
+            }
+            if isSame || Mutation.reapChangedRecord.isActive {
+                guard !isGrave else { return true }
+                settleContribution(of: burial.key, seed: seed)
+                isGrave = true
+                header!.minting = nil
+                isChanged = true
+                return true
+            }
+            // What has come since stays. It has seen the tombstone, or shall now.
+            guard let current = try? decoded() else { return false }
+            let merged = current.merged(with: tombstone)
+            adopt(merged, body: nil, header: header!, key: burial.key, seed: seed)
+            return merged == current
+        case .forget:
+            guard isGrave, isSame else { return false }
+            header = nil
+            body = nil
+            object = nil
+            hash = nil
+            isGrave = false
+            isChanged = true
+            return true
+        }
+    }
+
     // MARK: Writing
 
     /// The record and its leaf's change, as one write of `batch`.
@@ -190,34 +248,31 @@ struct ReplicaRecord {
             let record = header.map { Record(header: $0, hint: hint, body: body!).encoded(for: key) }
             return RecordWrite(partition: partition, hint: hint.target, key: key, record: record, leaves: [])
         }
-        guard let header, let body = canonicalBody() else {
-            preconditionFailure("\(key) is to be written and has no record")
-        }
-        let newHash = contentHash(of: key, seed: seed)
+        let body = canonicalBody()
+        let next: (copies: UInt8, hash: ContentHash)? =
+            isGrave ? nil : header.map { ($0.copies, contentHash(of: key, seed: seed)) }
         let leaf = layout.leaf(of: key.position)
         func change(_ copies: UInt8, _ delta: UInt64) -> LeafChange {
             LeafChange(tree: TreeID(partition: partition, copies: copies), leaf: leaf, delta: delta)
         }
         var leaves: [LeafChange]
-        switch contribution {
-        case .known(header.copies, let oldHash) where oldHash == newHash:
-            leaves = []
-        case .known(header.copies, let oldHash):
-            leaves = [change(header.copies, newHash.rawValue &- oldHash.rawValue)]
-        case .known(let oldCopies, let oldHash):
-            leaves = [change(oldCopies, 0 &- oldHash.rawValue), change(header.copies, newHash.rawValue)]
-        case .nothing:
-            leaves = [change(header.copies, newHash.rawValue)]
-        case .asRead:
+        switch (contribution, next) {
+        case (.known(let oldCopies, let oldHash), let next?) where oldCopies == next.copies:
+            leaves = oldHash == next.hash ? [] : [change(oldCopies, next.hash.rawValue &- oldHash.rawValue)]
+        case (.known(let oldCopies, let oldHash), let next):
+            leaves = [change(oldCopies, 0 &- oldHash.rawValue)]
+            if let next { leaves.append(change(next.copies, next.hash.rawValue)) }
+        case (.nothing, let next):
+            leaves = next.map { [change($0.copies, $0.hash.rawValue)] } ?? []
+        case (.asRead, _):
             preconditionFailure("\(key) is to be written and was never changed")
         }
         if Mutation.skipLeafUpdate.isActive { leaves = [] }
-        contribution = .known(copies: header.copies, newHash)
+        contribution = next.map { .known(copies: $0.copies, $0.hash) } ?? .nothing
         isChanged = false
         self.batch = batch
-        return RecordWrite(
-            partition: partition, key: key, record: Record(header: header, body: body).encoded(for: key),
-            leaves: leaves)
+        let record = header.map { Record(header: $0, isGrave: isGrave, body: body!).encoded(for: key) }
+        return RecordWrite(partition: partition, key: key, record: record, leaves: leaves)
     }
 }
 

@@ -10,6 +10,7 @@ package enum VnodeRequest: Hashable, Sendable {
     indirect case mint(MintRequest)
     /// Not answered: what is not dropped is delivered once more.
     case drop(HintDrop)
+    case bury(Burial)
 
     package var key: ObjectKey {
         switch self {
@@ -17,6 +18,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .write(let write): write.key
         case .mint(let mint): mint.key
         case .drop(let drop): drop.key
+        case .bury(let burial): burial.key
         }
     }
 
@@ -27,6 +29,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .write(let write): write.hint
         case .mint(let mint): mint.hint
         case .drop(let drop): drop.target
+        case .bury: nil
         }
     }
 
@@ -36,6 +39,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .write(let write): write.copies
         case .mint(let mint): mint.copies
         case .drop: 1
+        case .bury(let burial): burial.copies
         }
     }
 
@@ -44,6 +48,7 @@ package enum VnodeRequest: Hashable, Sendable {
         switch self {
         case .read, .drop: 0
         case .write(let write): write.body.readableBytes
+        case .bury(let burial): burial.version.readableBytes
         case .mint(let mint):
             switch mint.change {
             case .put(let metadata, let value, _, _): metadata.readableBytes + value.readableBytes
@@ -59,6 +64,8 @@ package enum VnodeRequest: Hashable, Sendable {
         case .mint(let mint): space == .low && mint.change == .delete && mint.hint == nil
         // A hint is a client's write that comes later.
         case .write(let write): space == .low && (write.operation.asker == .repair || write.isDelete)
+        // A grave is written before a record goes.
+        case .bury(let burial): space == .low || burial.step == .hold || burial.step == .forget
         }
     }
 
@@ -66,11 +73,12 @@ package enum VnodeRequest: Hashable, Sendable {
     func failure(_ failure: ReplicaFailure) -> VnodeReply? {
         switch self {
         case .drop: nil
+        case .bury: .buried(false)
         case .read: .read(.failed(failure))
         case .write: .wrote(.failed(failure))
         case .mint:
             switch failure {
-            case .overloaded, .hintsFull: .refused(.overloaded)
+            case .overloaded, .hintsFull, .stale: .refused(.overloaded)
             case .diskFull: .refused(.diskFull)
             case .unreadable: .refused(.unreadable)
             case .notHeld: .refused(.unreachable(needed: 1, reachable: 0))
@@ -83,7 +91,7 @@ package enum VnodeRequest: Hashable, Sendable {
 }
 
 package enum VnodeEffect: Hashable, Sendable {
-    /// The token's upper bit is never set: the lane's scans may use the numbers above.
+    /// The token's three upper bits are never set: the lane's scans use the numbers above.
     case read(StoreToken, RecordPlace, ObjectKey)
     /// Joins this turn's batch.
     case write(RecordWrite)

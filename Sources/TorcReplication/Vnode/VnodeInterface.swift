@@ -15,6 +15,7 @@ package enum ReplyAddress: Hashable, Sendable {
     case hintCoordinator(OperationID, target: NodeID)
     /// A coordinator at another node, or in another lane, of what is kept for a node.
     case hintPeer(NodeID, OperationID, target: NodeID)
+    case reaping(BurialTicket)
     case nobody
 
     var isRepair: Bool {
@@ -102,4 +103,6 @@ package enum VnodeReply: Hashable, Sendable {
     /// Nothing was written. The answer to a mint that failed, too. A refusal for what the record holds waits for
     /// its sync, as a read would.
     case refused(Refusal)
+    /// Whether the record is as a step of reaping wants it.
+    case buried(Bool)
 }

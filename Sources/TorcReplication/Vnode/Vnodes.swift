@@ -38,6 +38,13 @@ package struct Vnodes: Sendable {
 
     /// Decides what is written; as the last look at the disk found it.
     package var space = DiskSpace.ample
+    /// Hints that were taken in this incarnation.
+    private var acceptedHints: UInt64 = 0
+    /// The batch of the last hint that was dropped: a crash could bring it back until that is synced.
+    private var lastDrop: BatchNumber?
+    /// Tombstones that became graves, graves that went.
+    package private(set) var reaped: UInt64 = 0
+    package private(set) var closedGraves: UInt64 = 0
 
     private var keys = KeyTable()
     private var batches = UnsyncedBatches()
@@ -64,6 +71,12 @@ package struct Vnodes: Sendable {
 
     /// Nothing is parked, unwritten or unsynced.
     package var isIdle: Bool { keys.count == 0 }
+
+    package func hintSurvey(_ now: Now) -> HintSurvey {
+        HintSurvey(
+            incarnation: configuration.incarnation, accepted: acceptedHints,
+            holds: !hints.isEmpty || lastDrop.map { !batches.isSynced($0) } ?? false, clock: now.monotonic)
+    }
 
     /// What is pending for a key.
     package enum Status: Hashable, Sendable {
@@ -247,7 +260,7 @@ package struct Vnodes: Sendable {
 
     private mutating func nextToken(for slot: Int) -> StoreToken {
         precondition(slot < 1 << Self.slotBits, "\(slot) keys are pending")
-        readCount = (readCount + 1) & (1 << (63 - UInt64(Self.slotBits)) - 1)
+        readCount = (readCount + 1) & (1 << (61 - UInt64(Self.slotBits)) - 1)
         return StoreToken(rawValue: readCount << UInt64(Self.slotBits) | UInt64(slot))
     }
 
@@ -305,7 +318,7 @@ package struct Vnodes: Sendable {
             let before = write.hint == nil ? nil : record
             record.beginHint(at: now.wall)
             var (outcome, retired) = record.merge(
-                write, limits: configuration.limits, seed: configuration.hashSeed,
+                write, limits: configuration.limits, seed: configuration.hashSeed, isStale: isStale(write, now),
                 overwrites: Mutation.repairOverwrites.isActive && address.isRepair)
             if let before, !keep(&record, write.key, effects: &effects) {
                 record = before
@@ -315,6 +328,7 @@ package struct Vnodes: Sendable {
             switch outcome {
             case .failed(let failure):
                 if failure == .unreadable { effects.append(.observed(.unreadableRecord(write.key))) }
+                if failure == .stale { effects.append(.observed(.staleWrite(write.key))) }
                 effects.append(.reply(.wrote(outcome), address))
             case .stored, .superseded:
                 let changedNothing = wasChanged == record.isChanged
@@ -329,7 +343,16 @@ package struct Vnodes: Sendable {
             }
         case .drop(let drop):
             // A later batch may never be synced: then the hint is delivered once more.
-            if record.drop(drop, seed: configuration.hashSeed) { _ = keep(&record, drop.key, effects: &effects) }
+            if record.drop(drop, seed: configuration.hashSeed) {
+                _ = keep(&record, drop.key, effects: &effects)
+                lastDrop = batches.open.number
+            }
+        case .bury(let burial):
+            let before = record.isGrave
+            let isDone = record.take(burial, seed: configuration.hashSeed)
+            if record.isGrave, !before { reaped += 1 }
+            if before, !record.isGrave, burial.step == .forget { closedGraves += 1 }
+            reply(.buried(isDone), to: address, whenSynced: record, effects: &effects)
         case .mint(let mint):
             let before = mint.hint == nil ? nil : record
             record.beginHint(at: now.wall)
@@ -371,13 +394,24 @@ package struct Vnodes: Sendable {
             effects.append(.observed(.hintsFull(target)))
             return false
         }
-        if bytes > 0, record.isChanged { effects.append(.observed(.hintKept(target))) }
+        if bytes > 0, record.isChanged {
+            acceptedHints += 1
+            effects.append(.observed(.hintKept(target)))
+        }
         total.bytes += growth
         if record.countedBytes == 0, bytes > 0 { total.records += 1 }
         if record.countedBytes > 0, bytes == 0 { total.records -= 1 }
         record.countedBytes = bytes
         hints[target] = total.records == 0 ? nil : total
         return true
+    }
+
+    /// Its sender may have read it longer ago than reaping waits for.
+    private func isStale(_ write: ReplicaWrite, _ now: Now) -> Bool {
+        let limits = configuration.limits.reaping
+        guard limits.judgesAge, !Mutation.mergeStaleWrites.isActive else { return false }
+        guard let token = write.token, token.incarnation == configuration.incarnation else { return true }
+        return token.time.advanced(by: limits.maximumAge) <= now.monotonic
     }
 
     private func observe(_ retired: Actor?, of key: ObjectKey, effects: inout [VnodeEffect]) {

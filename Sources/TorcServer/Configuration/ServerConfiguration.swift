@@ -166,6 +166,12 @@ extension ServerConfiguration {
         limits.repair.isOn = repairOperations > 0
         limits.repair.operationsPerSecond = max(1, repairOperations / laneCount)
         limits.repair.bytesPerSecond = max(1, (values.integer(.repairBytes) ?? 8 << 20) / laneCount)
+        let reapBytes = values.integer(.reapBytes) ?? 4 << 20
+        limits.reaping.isOn = reapBytes > 0
+        limits.reaping.judgesAge = true
+        limits.reaping.bytesPerSecond = max(1, reapBytes / laneCount)
+        limits.reaping.interval = .seconds(values.integer(.reapInterval) ?? 60)
+        limits.reaping.maximumAge = .seconds(values.integer(.messageAge) ?? 60)
         self.limits = limits
         readerCount = values.integer(.readers) ?? 4
         durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced

@@ -103,6 +103,16 @@ extension Setting {
     package static let repairOperations = Setting(
         key: "repair.operations-per-second", kind: .wholeNumber(0...1_000_000, unit: "operations"), standard: "1000",
         help: "Questions and keys that comparing replicas may exchange; 0: this node begins none.")
+    package static let reapBytes = Setting(
+        key: "reaping.bytes-per-second", kind: .wholeNumber(0...(1 << 40), unit: "bytes"), standard: "4194304",
+        help: "What looking for tombstones in the background may read; 0: this node begins to reap none.")
+    package static let reapInterval = Setting(
+        key: "reaping.interval-s", kind: .wholeNumber(1...86_400, unit: "seconds"), standard: "60",
+        help: "The pause between two walks through the partitions for tombstones.")
+    package static let messageAge = Setting(
+        key: "reaping.message-age-s", kind: .wholeNumber(5...3_600, unit: "seconds"), standard: "60",
+        help: "How old what another node sends may be, and so how long a tombstone waits at the least; the same on "
+            + "every node.")
     package static let hintBytes = Setting(
         key: "limits.hint-bytes", kind: .wholeNumber((1 << 20)...(1 << 40), unit: "bytes"), standard: "536870912",
         help: "What is kept for one node that is away; past it this node refuses to stand in for it.")
@@ -138,8 +148,8 @@ extension Setting {
     package static let all: [Setting] = [
         nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
-        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, diskReserve, openRequests,
-        connections, memoryBudget, membershipPeriod, requestTimeout, stopTimeout,
+        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, diskReserve, reapBytes,
+        reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout, stopTimeout,
         logLevel, logJSON,
     ]
 

@@ -173,6 +173,7 @@ final class LaneDriver: @unchecked Sendable {
         var copy = metrics
         copy.openRequests = requests.count
         copy.repair = lane.repairStatistics
+        copy.reaping = lane.reapStatistics
         for total in lane.hints.values {
             copy.hintsHeld += UInt64(total.records)
             copy.hintBytesHeld += UInt64(total.bytes)
@@ -423,6 +424,8 @@ final class LaneDriver: @unchecked Sendable {
     /// On the lane's loop.
     var repairStatus: [RepairStatus] { lane.repairStatus }
     var repairStatistics: RepairStatistics { lane.repairStatistics }
+    var reapStatus: [ReapStatus] { lane.reapStatus }
+    var reapStatistics: ReapStatistics { lane.reapStatistics }
 
     private func repaired(_ id: RequestID, _ report: RepairReport) { repairs.removeValue(forKey: id)?(report) }
 
@@ -472,6 +475,16 @@ final class LaneDriver: @unchecked Sendable {
             logger.notice(
                 "all hints are delivered",
                 metadata: ["to": "\(node)", "lane": "\(index)", "hints": "\(delivered)"])
+        case .reapRoundEnded(let tree, let kind, let keys, let obstacle):
+            logger.debug(
+                "a round of reaping ended",
+                metadata: [
+                    "partition": "\(tree.partition)", "n": "\(tree.copies)", "kind": "\(kind)", "keys": "\(keys)",
+                    "obstacle": "\(obstacle.map { "\($0)" } ?? "none")",
+                ])
+        case .staleWrite(let key):
+            metrics.staleWrites += 1
+            logger.debug("a write was read too long ago by its sender", metadata: ["key": "\(key)"])
         }
     }
 }

@@ -54,6 +54,9 @@ struct LaneMetrics: Sendable {
     var restampedWrites: UInt64 = 0
     var ignoredForwards: UInt64 = 0
     var repair = RepairStatistics()
+    var reaping = ReapStatistics()
+    /// Writes of other nodes that were refused for their age.
+    var staleWrites: UInt64 = 0
     /// Writes that were kept for a node that could not take them, and those that were refused for their number.
     var hintsKept: UInt64 = 0
     var hintsRefused: UInt64 = 0
@@ -86,6 +89,7 @@ struct LaneMetrics: Sendable {
         openRequests += other.openRequests
         sync.add(other.sync)
         repair.add(other.repair)
+        reaping.add(other.reaping)
         for counter in Self.counters { self[keyPath: counter.path] += other[keyPath: counter.path] }
     }
 
@@ -108,5 +112,6 @@ struct LaneMetrics: Sendable {
         Counter(name: "hints_kept", path: \.hintsKept), Counter(name: "hints_refused", path: \.hintsRefused),
         Counter(name: "hints_delivered", path: \.hintsDelivered), Counter(name: "hints_held", path: \.hintsHeld),
         Counter(name: "hint_bytes_held", path: \.hintBytesHeld),
+        Counter(name: "stale_writes", path: \.staleWrites),
     ]
 }

@@ -14,6 +14,7 @@ final class HTTPRequestHandler: Sendable {
     private let statistics: NodeStatistics
     private let clusterStatus: @Sendable () async -> ClusterStatus
     private let repair: RepairEndpoint
+    private let tombstones: TombstoneEndpoint
     private let translator: RiakHTTPTranslator
     /// A longer body is refused.
     private let bodyLimit: Int
@@ -22,11 +23,13 @@ final class HTTPRequestHandler: Sendable {
     private static let closingTime = TimeAmount.seconds(1)
 
     init(
-        gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint, clusterKey: ClusterKey,
+        gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint,
+        tombstones: TombstoneEndpoint, clusterKey: ClusterKey,
         bodyLimit: Int, clusterStatus: @escaping @Sendable () async -> ClusterStatus
     ) {
         self.gateways = gateways
         self.repair = repair
+        self.tombstones = tombstones
         self.statistics = statistics
         self.clusterStatus = clusterStatus
         translator = RiakHTTPTranslator(clusterKey: clusterKey)
@@ -40,6 +43,7 @@ final class HTTPRequestHandler: Sendable {
         if request.method == .get, request.uri.path == "/admin/cluster/status" {
             return Self.json(await clusterStatus().json())
         }
+        if let response = await tombstones.respond(to: request) { return response }
         if let response = await repair.respond(to: request) {
             return request.method == .head ? response.createHeadResponse() : response
         }

@@ -139,6 +139,7 @@ package final class Node: @unchecked Sendable {
             handler: HTTPRequestHandler(
                 gateways: gateways, statistics: statistics,
                 repair: RepairEndpoint(loops: loops, ring: ring, memberNames: names),
+                tombstones: TombstoneEndpoint(loops: loops, memberNames: names),
                 clusterKey: configuration.clusterKey,
                 bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
                 clusterStatus: { await ClusterStatus.collect(configuration, ring, loops) }),

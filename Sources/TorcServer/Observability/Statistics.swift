@@ -39,6 +39,7 @@ struct Statistics: Sendable {
         fields.append(("sync", "{\(Self.latency(metrics.sync))}"))
         fields.append(("store", Self.json(store)))
         fields.append(("repair", metrics.repair.json))
+        fields.append(("reaping", metrics.reaping.json))
         for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
     }

@@ -29,7 +29,8 @@ extension Simulation {
         let place = write.hint.map { " for \(name($0))" } ?? ""
         guard let bytes = write.record else { return "\(name(write.key))\(place) nothing" }
         let record = try? Record(decoding: bytes, for: write.key)
-        return "\(name(write.key))\(place) \(record.map { describe(body: $0.body) } ?? "?")"
+        let grave = record?.isGrave ?? false ? " grave of" : ""
+        return "\(name(write.key))\(place)\(grave) \(record.map { describe(body: $0.body) } ?? "?")"
     }
 
     func key(of message: PeerMessage) -> Int? {
@@ -58,6 +59,15 @@ extension Simulation {
         case .compare(let question): "\(question.operation) compare \(describe(question))"
         case .compared(let operation, let answer): "\(operation) compared \(describe(answer))"
         case .membership(let message): describe(message)
+        case .askToken(let operation): "\(operation) token?"
+        case .token(let operation, let token): "\(operation) token \(token.time.nanoseconds)"
+        case .reap(let question):
+            switch question.subject {
+            case .survey: "\(question.operation) survey"
+            case .step(let step, let entries):
+                "\(question.operation) \(step) " + entries.map { name($0.key) }.joined(separator: " ")
+            }
+        case .reaped(let operation, let answer): "\(operation) \(answer)"
         case .hinted(let operation, let target, let outcome): "\(operation)\(forNode(target)) \(describe(outcome))"
         case .hintResult(let operation, let target, let outcome):
             "\(operation) holds\(forNode(target)) \(describe(outcome))"
@@ -205,7 +215,8 @@ extension Simulation {
 
     func key(of observation: LaneObservation) -> Int? {
         switch observation {
-        case .readRepaired(let key, _), .actorRetired(let key, _), .unreadableRecord(let key), .lwwRestamped(let key):
+        case .readRepaired(let key, _), .actorRetired(let key, _), .unreadableRecord(let key), .lwwRestamped(let key),
+            .staleWrite(let key):
             keyIndex[key]
         default: nil
         }

@@ -63,6 +63,8 @@ package final class Simulation {
     var pageBuckets: [PageName: BucketID] = [:]
     /// By key, what the last read of all replicas showed.
     var finalValues: [Int: [Int]] = [:]
+    /// By key, the tombstones that were reaped, merged: what they cover is gone for good.
+    var reaped: [Int: VersionedObject] = [:]
     /// By bucket, what the last listing named.
     var finalListings: [Int: [Int]] = [:]
     /// From here on every accusation is a mistake, but of those that stand here, until that time.

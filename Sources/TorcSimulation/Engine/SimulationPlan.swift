@@ -162,6 +162,7 @@ package struct SimulationPlan: Sendable {
         drawMembership(&random)
         drawRepair(&random)
         drawOperators(&random)
+        drawReaping(&random)
     }
 }
 
@@ -320,6 +321,22 @@ extension SimulationPlan {
         for name in random.pick(Self.namesOfOneLeaf) {
             keys.append(Key(bucket: 0, object: ObjectKey(bucket: buckets[0].id, key: name), weight: 10))
         }
+    }
+
+    /// Where tombstones are reaped no folder comes back older than it was: that would bring back what they covered.
+    private mutating func drawReaping(_ random: inout SeededGenerator) {
+        var reaping = ReapingLimits()
+        reaping.isOn = random.chance(700)
+        reaping.judgesAge = reaping.isOn || random.chance(300)
+        let crowd = UInt64(max(1, ringSize.partitions / 64))
+        reaping.maximumAge = random.pick([Span.milliseconds(200), .milliseconds(500), .seconds(2)]).duration
+        reaping.interval = (random.pick([Span.milliseconds(50), .milliseconds(300), .seconds(1)]) * crowd).duration
+        reaping.patience = random.pick([Span.milliseconds(200), .seconds(1)]).duration
+        reaping.pageEntries = random.pick([1, 4, 512])
+        reaping.rounds = random.pick([1, 4, 64])
+        reaping.questionsServed = random.pick([1, 64])
+        limits.reaping = reaping
+        if reaping.isOn, random.chance(500) { mix.delete = random.pick([15, 40]) }
     }
 
     /// Names of the first bucket whose keys fall into one Merkle leaf, whatever the size of the ring.

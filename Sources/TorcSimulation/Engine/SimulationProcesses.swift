@@ -156,7 +156,8 @@ extension Simulation {
         case 10:
             guard !nodes[node].images.isEmpty, nodes[node].process != nil else { return }
             nodes[node].rollback =
-                random.chance(250) ? nodes[node].store.wipedImage() : random.pick(nodes[node].images)
+                random.chance(250) || plan.limits.reaping.isOn
+                ? nodes[node].store.wipedImage() : random.pick(nodes[node].images)
             crash(node, loss)
         case 11: damageRecord(node)
         default:

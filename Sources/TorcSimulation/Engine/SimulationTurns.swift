@@ -167,6 +167,8 @@ extension Simulation {
                 Violation(.inventedValue, key: keyIndex[write.key], "a record is written that cannot be decoded"))
         }
         noteVersions(ofBody: record.body, key: write.key)
+        guard record.isGrave, let key = keyIndex[write.key], let tombstone = try? record.object() else { return }
+        reaped[key] = reaped[key]?.merged(with: tombstone) ?? tombstone
     }
 
     private func noteVersions(ofBody body: ByteBuffer, key: ObjectKey, sentBy sender: Int? = nil) {

@@ -28,6 +28,8 @@ extension Simulation {
         guard violation == nil else { return }
         readRepair()
         guard violation == nil else { return }
+        awaitReaping()
+        guard violation == nil else { return }
         checkListings()
         checkProperties()
         checkMachines()
@@ -171,9 +173,53 @@ extension Simulation {
         var bodies: [ByteBuffer?] = []
         for node in replicas[key] where !nodes[node].store.isDamaged(object) {
             bodies.append(
-                nodes[node].store.durableRecord(of: object).flatMap { try? Record(decoding: $0, for: object).body })
+                nodes[node].store.durableRecord(of: object).flatMap { bytes in
+                    (try? Record(decoding: bytes, for: object)).flatMap { $0.isGrave ? nil : $0.body }
+                })
         }
         return bodies.allSatisfy { $0 == bodies[0] }
+    }
+
+    // MARK: Reaping
+
+    /// Many walks and rounds of every lane.
+    private static let reapTime = Span.seconds(200)
+
+    /// No tombstone, and no grave of one, is left once everything can be asked.
+    private func awaitReaping() {
+        guard plan.limits.repair.isOn, plan.limits.reaping.isOn else { return }
+        // A hint that cannot be delivered holds up the tombstones of its lane, at every node.
+        guard nodes.allSatisfy({ $0.store.hintNames.isEmpty }) else { return }
+        let begin = now
+        while let (key, node, isGrave) = firstUnreaped() {
+            if now > begin + Self.reapTime {
+                return report(
+                    Violation(
+                        .leftover, key: key,
+                        "node \(nodes[node].name) keeps a \(isGrave ? "grave" : "tombstone") of k\(key)"))
+            }
+            advance(to: now + .milliseconds(500))
+            guard violation == nil else { return }
+        }
+        note("all", "all tombstones reaped after \(now - begin)")
+    }
+
+    private func firstUnreaped() -> (key: Int, node: Int, isGrave: Bool)? {
+        let damaged = Set(
+            plan.keys.filter { key in nodes.contains { $0.store.isDamaged(key.object) } }.map {
+                plan.ringSize.partition(of: $0.object.position)
+            })
+        for (index, key) in plan.keys.enumerated()
+        where !damaged.contains(plan.ringSize.partition(of: key.object.position)) {
+            for node in replicas[index] {
+                guard let bytes = nodes[node].store.intactRecord(of: key.object),
+                    let record = try? Record(decoding: bytes, for: key.object)
+                else { continue }
+                if record.isGrave { return (index, node, true) }
+                if let object = try? record.object(), object.isTombstone { return (index, node, false) }
+            }
+        }
+        return nil
     }
 
     // MARK: The rest

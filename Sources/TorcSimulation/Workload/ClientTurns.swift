@@ -235,10 +235,11 @@ extension Simulation {
     func durableCopies(of key: Int) -> [(node: Int, object: VersionedObject?)] {
         let object = plan.keys[key].object
         return replicas[key].map { node in
-            (
-                node,
-                nodes[node].store.durableRecord(of: object).flatMap { try? Record(decoding: $0, for: object).object() }
-            )
+            let copy = nodes[node].store.durableRecord(of: object).flatMap {
+                try? Record(decoding: $0, for: object).object()
+            }
+            // What was reaped had been held by all.
+            return (node, reaped[key].map { copy?.merged(with: $0) ?? $0 } ?? copy)
         }
     }
 

@@ -147,7 +147,7 @@ extension PeerMessageCodec {
     /// Waits behind everything else, however short it is.
     static func isBackground(_ message: PeerMessage) -> Bool {
         switch message {
-        case .compare, .compared: true
+        case .compare, .compared, .reap, .reaped: true
         default: false
         }
     }

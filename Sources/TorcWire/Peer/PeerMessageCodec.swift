@@ -42,6 +42,10 @@ package enum PeerMessageCodec {
         case hinted = 15
         case hintResult = 16
         case ring = 17
+        case askToken = 18
+        case token = 19
+        case reap = 20
+        case reaped = 21
     }
 
     package static func encode(_ message: PeerMessage, into buffer: inout ByteBuffer) {
@@ -92,6 +96,16 @@ package enum PeerMessageCodec {
             buffer.writeInteger(target.rawValue)
             encode(outcome, into: &buffer)
         case .ring(let message): encode(message, into: &buffer)
+        case .askToken(let operation): writeHead(.askToken, operation, into: &buffer)
+        case .token(let operation, let token):
+            writeHead(.token, operation, into: &buffer)
+            encode(token, into: &buffer)
+        case .reap(let question):
+            writeHead(.reap, question.operation, into: &buffer)
+            encode(question, into: &buffer)
+        case .reaped(let operation, let answer):
+            writeHead(.reaped, operation, into: &buffer)
+            encode(answer, into: &buffer)
         }
     }
 
@@ -132,6 +146,10 @@ package enum PeerMessageCodec {
             let target = NodeID(rawValue: try buffer.readFixed(UInt64.self, "hint result"))
             return .hintResult(operation, target: target, try decodeReadOutcome(from: &buffer))
         case .ring: return .ring(try decodeRing(number, from: &buffer))
+        case .askToken: return .askToken(operation)
+        case .token: return .token(operation, try decodeToken(from: &buffer))
+        case .reap: return .reap(try decodeReapQuestion(operation, from: &buffer))
+        case .reaped: return .reaped(operation, try decodeReapAnswer(from: &buffer))
         }
     }
 
@@ -154,7 +172,10 @@ package enum PeerMessageCodec {
         case .properties(_, let entries): entries.reduce(fixedBytes) { $0 + sizeBound(of: $1.scope) + 64 }
         case .membership(let message): message.sizeBound
         case .ring(let message): message.sizeBound
-        case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest, .hinted, .hintResult:
+        case .reap(let question): fixedBytes + sizeBound(of: question)
+        case .reaped(_, .keys(let answers)): fixedBytes + answers.count
+        case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest, .hinted, .hintResult,
+            .askToken, .token, .reaped:
             fixedBytes
         }
     }
@@ -201,12 +222,14 @@ extension PeerMessageCodec {
     private static func encode(_ write: ReplicaWrite, into buffer: inout ByteBuffer) {
         // One growth, whatever follows: head, lengths, dot.
         buffer.reserveCapacity(
-            minimumWritableBytes: 48 + write.key.storageKey.readableBytes + write.body.readableBytes)
+            minimumWritableBytes: 64 + write.key.storageKey.readableBytes + write.body.readableBytes)
         buffer.writeMultipleIntegers(
             Kind.write.rawValue, write.operation.rawValue, write.copies,
-            (write.dot == nil ? 0 : WriteFlag.dot) | (write.hint == nil ? 0 : WriteFlag.hint))
+            (write.dot == nil ? 0 : WriteFlag.dot) | (write.hint == nil ? 0 : WriteFlag.hint)
+                | (write.token == nil ? 0 : WriteFlag.token))
         if let dot = write.dot { encode(dot, into: &buffer) }
         if let hint = write.hint { buffer.writeInteger(hint.rawValue) }
+        if let token = write.token { encode(token, into: &buffer) }
         buffer.writeLengthPrefixed(write.key.storageKey)
         buffer.writeLengthPrefixed(write.body)
     }
@@ -219,15 +242,17 @@ extension PeerMessageCodec {
         guard flags & ~WriteFlag.all == 0 else { throw MalformedBytes(.notCanonical, "write") }
         let dot = flags & WriteFlag.dot != 0 ? try decodeDot(from: &buffer) : nil
         let hint = flags & WriteFlag.hint != 0 ? NodeID(rawValue: try buffer.readFixed(UInt64.self, "write")) : nil
+        let token = flags & WriteFlag.token != 0 ? try decodeToken(from: &buffer) : nil
         return ReplicaWrite(
             operation: operation, key: try decodeKey(from: &buffer), copies: copies,
-            body: try buffer.readLengthPrefixed("write"), dot: dot, hint: hint)
+            body: try buffer.readLengthPrefixed("write"), dot: dot, hint: hint, token: token)
     }
 
     private enum WriteFlag {
         static let dot: UInt8 = 1
         static let hint: UInt8 = 2
-        static let all: UInt8 = 3
+        static let token: UInt8 = 4
+        static let all: UInt8 = 7
     }
 
     /// Beside what is wanted, in the same byte.

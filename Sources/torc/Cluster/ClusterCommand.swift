@@ -4,5 +4,5 @@ import ArgumentParser
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster", abstract: "Look at the cluster and look after it.",
-        subcommands: [StatusCommand.self, RepairCommand.self])
+        subcommands: [StatusCommand.self, RepairCommand.self, TombstonesCommand.self])
 }

@@ -32,10 +32,10 @@ import TorcWire
         try await eventually("all messages") {
             two.record.messages.count == there.count && one.record.messages.count == back.count
         }
-        // Small ones keep their order among themselves; repair's travel as bulk.
+        // Small ones keep their order among themselves; repair's and reaping's travel as bulk.
         func isSmall(_ message: PeerMessage) -> Bool {
             switch message {
-            case .compare, .compared: false
+            case .compare, .compared, .reap, .reaped: false
             default: PeerMessageCodec.sizeBound(of: message) < 10_000
             }
         }

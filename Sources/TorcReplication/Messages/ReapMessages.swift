@@ -1,0 +1,87 @@
+// What nodes say to one another to reap tombstones.
+
+package import NIOCore
+package import TorcModel
+
+/// An instant of a node's monotonic clock, handed out to those that send to it. A sender stamps what it sends with
+/// the token that it had when it began to read it, so the receiver knows, by its own clock alone, how old at the
+/// most a version is that reaches it, however long the message took or its sender stood still.
+package struct LinkToken: Hashable, Sendable {
+    /// Of the node that handed it out.
+    package var incarnation: Incarnation
+    package var time: MonotonicTime
+
+    package init(incarnation: Incarnation, time: MonotonicTime) {
+        self.incarnation = incarnation
+        self.time = time
+    }
+}
+
+/// A key and the tombstone that is to be reaped, as canonical bytes.
+package struct ReapEntry: Hashable, Sendable {
+    package var key: ObjectKey
+    package var version: ByteBuffer
+
+    package init(key: ObjectKey, version: ByteBuffer) {
+        self.key = key
+        self.version = version
+    }
+}
+
+package enum ReapStep: UInt8, Hashable, Sendable, CaseIterable {
+    /// Whether the receiver holds exactly this, synced.
+    case hold = 1
+    /// The proof stands: whoever holds exactly this, or nothing, has a grave of it instead.
+    case bury = 2
+    /// As `bury`, but nothing may stay nothing: the asker has a grave, others may have closed theirs.
+    case settle = 3
+    /// All replicas have buried it: the grave goes. Of the asking node alone.
+    case forget = 4
+}
+
+/// Each question stands for itself: the receiver keeps nothing between two of them.
+package struct ReapQuestion: Hashable, Sendable {
+    package enum Subject: Hashable, Sendable {
+        /// What the receiver keeps for other nodes.
+        case survey
+        case step(ReapStep, [ReapEntry])
+    }
+
+    package var operation: OperationID
+    package var ring: RingFingerprint
+    package var tree: TreeID
+    package var subject: Subject
+
+    package init(operation: OperationID, ring: RingFingerprint, tree: TreeID, subject: Subject) {
+        self.operation = operation
+        self.ring = ring
+        self.tree = tree
+        self.subject = subject
+    }
+}
+
+/// What a node's lane keeps for other nodes. Two surveys with nothing kept and equal counters, in one incarnation:
+/// nothing was kept in between.
+package struct HintSurvey: Hashable, Sendable {
+    package var incarnation: Incarnation
+    /// Hints that the lane has taken in this incarnation.
+    package var accepted: UInt64
+    /// It keeps some, or a crash could bring some back.
+    package var holds: Bool
+    /// The node's monotonic clock.
+    package var clock: MonotonicTime
+
+    package init(incarnation: Incarnation, accepted: UInt64, holds: Bool, clock: MonotonicTime) {
+        self.incarnation = incarnation
+        self.accepted = accepted
+        self.holds = holds
+        self.clock = clock
+    }
+}
+
+package enum ReapAnswer: Hashable, Sendable {
+    case survey(HintSurvey)
+    /// By the question's entries. What is done is synced.
+    case keys([Bool])
+    case refused(TreeRefusal)
+}

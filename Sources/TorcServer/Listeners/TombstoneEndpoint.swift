@@ -1,0 +1,78 @@
+// Tombstones, for people: `GET /admin/tombstones` shows how many the last walk of this node found in each tree,
+// and what ended the last round that was to reap them.
+
+import Hummingbird
+import HummingbirdCore
+import NIOCore
+import TorcModel
+import TorcReplication
+
+final class TombstoneEndpoint: Sendable {
+    static let path = "/admin/tombstones"
+
+    private let loops: NodeLoops
+    private let memberNames: [NodeID: String]
+
+    init(loops: NodeLoops, memberNames: [NodeID: String]) {
+        self.loops = loops
+        self.memberNames = memberNames
+    }
+
+    /// Nil when the request is for somebody else.
+    func respond(to request: Request) async -> Response? {
+        guard request.uri.path == Self.path else { return nil }
+        guard request.method == .get else {
+            return Self.json(.methodNotAllowed, "{\"error\":\"GET\"}\n")
+        }
+        var rows: [ReapStatus] = []
+        var statistics = ReapStatistics()
+        for lane in loops.lanes {
+            guard let shown = try? await lane.eventLoop.submit({ (lane.reapStatus, lane.reapStatistics) }).get() else {
+                continue
+            }
+            rows += shown.0
+            statistics.add(shown.1)
+        }
+        rows.sort { $0.tree < $1.tree }
+        let trees = rows.map { row in
+            "{\"partition\":\(row.tree.partition.rawValue),\"n\":\(row.tree.copies),"
+                + "\"tombstones\":\(row.tombstones),\"graves\":\(row.graves),"
+                + "\"leader\":\(LineLogHandler.jsonString(name(row.leader))),"
+                + "\"waits_for\":\(row.obstacle.map { LineLogHandler.jsonString(text($0)) } ?? "null")}"
+        }
+        return Self.json(.ok, "{\"totals\":\(statistics.json),\"trees\":[\(trees.joined(separator: ","))]}\n")
+    }
+
+    private func name(_ node: NodeID) -> String { memberNames[node] ?? "\(node)" }
+
+    private func text(_ obstacle: ReapObstacle) -> String {
+        switch obstacle {
+        case .unreachable(let node): "\(name(node)), which cannot be reached or is suspected"
+        case .silent(let node): "\(name(node)), which does not answer"
+        case .refused(let node, let refusal): "\(name(node)), which refuses: \(refusal)"
+        case .differs(let node): "\(name(node)), which holds another version"
+        case .hints(let node): "hints that \(name(node)) keeps or took"
+        }
+    }
+
+    private static func json(_ status: HTTPResponse.Status, _ text: String) -> Response {
+        Response(
+            status: status, headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+    }
+}
+
+extension ReapStatistics {
+    mutating func add(_ other: ReapStatistics) {
+        reaped += other.reaped
+        gravesClosed += other.gravesClosed
+        rounds += other.rounds
+        failedRounds += other.failedRounds
+        scannedBytes += other.scannedBytes
+    }
+
+    var json: String {
+        "{\"reaped\":\(reaped),\"graves_closed\":\(gravesClosed),\"rounds\":\(rounds),"
+            + "\"failed_rounds\":\(failedRounds),\"scanned_bytes\":\(scannedBytes)}"
+    }
+}
