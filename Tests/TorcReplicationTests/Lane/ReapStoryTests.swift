@@ -19,9 +19,9 @@ import TorcReplication
 
     /// Its primaries are 1, 2 and 3.
     private func key(_ place: Int = 0) -> ObjectKey {
-        (0...).lazy.map { ObjectKey(bucket: bucket, key: ByteBuffer(string: "k\($0)")) }
-            .filter { RingSize(partitions: 8)!.partition(of: $0.position).index == 0 }
-            .dropFirst(place).first!
+        // Bounded: `filter` of an unbounded range may be the one that collects.
+        (0..<1000).map { ObjectKey(bucket: bucket, key: ByteBuffer(string: "k\($0)")) }
+            .filter { RingSize(partitions: 8)!.partition(of: $0.position).index == 0 }[place]
     }
 
     private func put(_ value: String, _ key: ObjectKey) -> ClientRequest {
