@@ -149,8 +149,8 @@ extension Setting {
         nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
         objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, diskReserve, reapBytes,
-        reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout, stopTimeout,
-        logLevel, logJSON,
+        reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,
+        stopTimeout, logLevel, logJSON,
     ]
 
     /// Variables that begin like a setting's and are read by the tools around the server.
