@@ -179,8 +179,7 @@ package struct Lane: Sendable {
         case .askToken(let operation):
             let token = LinkToken(incarnation: configuration.incarnation, time: now.monotonic)
             effects.append(.send(.token(operation, token), to: node))
-        case .token(let operation, let token):
-            if tokens.received(operation, token, from: node, now.monotonic) { linked(node, now) }
+        case .token(_, let token): if tokens.received(token, from: node, now.monotonic) { linked(node, now) }
         case .reap(let question): reaper.asked(question, by: node, survey: vnodes.hintSurvey(now), &fromReaper)
         case .reaped(let operation, let answer): reaper.answered(operation, answer, from: node, now, &fromReaper)
         // The control loop's.

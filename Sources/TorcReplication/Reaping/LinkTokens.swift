@@ -21,7 +21,6 @@ package struct LinkTokens: Sendable {
         var isLinked = false
         /// A link stands, and no token has come over it.
         var isPending = false
-        var asked: OperationID?
         var nextAsk = MonotonicTime.zero
         /// Ascending by arrival; of one incarnation.
         var held: Deque<Held> = []
@@ -54,22 +53,20 @@ package struct LinkTokens: Sendable {
         guard peers[node] != nil else { return }
         peers[node]!.isLinked = false
         peers[node]!.isPending = false
-        peers[node]!.asked = nil
         setDeadline()
     }
 
-    /// True: the peer counts as linked from now on.
-    mutating func received(
-        _ operation: OperationID, _ token: LinkToken, from node: NodeID, _ now: MonotonicTime
-    ) -> Bool {
-        guard var peer = peers[node], peer.asked == operation else { return false }
-        peer.asked = nil
+    /// True: the peer counts as linked from now on. An answer counts whichever question it is to, or where answers
+    /// take longer than the questions are apart none would: a token was handed out before it came, that is all.
+    mutating func received(_ token: LinkToken, from node: NodeID, _ now: MonotonicTime) -> Bool {
+        guard var peer = peers[node], peer.isLinked else { return false }
         if let last = peer.held.last, last.token.incarnation != token.incarnation { peer.held.removeAll() }
+        let isOvertaken = peer.held.last.map { token.time < $0.token.time } ?? false
         // A token that is too old stamps nothing that would be merged.
         while let first = peer.held.first, first.arrived.advanced(by: limits.maximumAge) < now {
             peer.held.removeFirst()
         }
-        peer.held.append(Held(arrived: now, token: token))
+        if !isOvertaken { peer.held.append(Held(arrived: now, token: token)) }
         let isNew = peer.isPending
         peer.isPending = false
         peer.nextAsk = now.advanced(by: interval)
@@ -86,10 +83,8 @@ package struct LinkTokens: Sendable {
     }
 
     private mutating func ask(_ node: NodeID, _ now: MonotonicTime, _ effects: inout [LaneEffect]) {
-        let operation = numbers.nextOperation()
-        peers[node]!.asked = operation
         peers[node]!.nextAsk = now.advanced(by: peers[node]!.isPending ? Self.firstInterval : interval)
-        effects.append(.send(.askToken(operation), to: node))
+        effects.append(.send(.askToken(numbers.nextOperation()), to: node))
         setDeadline()
     }
 
