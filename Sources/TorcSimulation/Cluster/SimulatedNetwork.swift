@@ -170,6 +170,8 @@ struct SimulatedNetwork {
         for end in ends {
             links[end.observer][end.peer].generation = nextGeneration
             links[end.observer][end.peer].held = []
+            // Nothing waits behind what was under way on the link before.
+            links[end.observer][end.peer].lastArrival = .zero
         }
         nextGeneration += 1
         return ends
