@@ -86,12 +86,14 @@ public final class TorcClient: Sendable {
     ///   - context: what a read of this object returned; nil replaces nothing.
     ///   - consistency: how many replicas must have the write on disk; the bucket's `w` by default.
     ///   - userMetadata: names and values that are kept with the value.
+    ///   - lifetimeSeconds: how long the version stands; nil: until it is replaced or deleted.
     /// - Throws: `indeterminate` when the write may or may not stand.
     @discardableResult
     public func put(
         _ value: ByteBuffer, to key: TorcKey, contentType: String = "application/octet-stream",
         context: TorcContext? = nil, condition: TorcCondition? = nil, consistency: TorcConsistency? = nil,
-        userMetadata: [(name: String, value: String)] = [], returning: Returned = .nothing
+        userMetadata: [(name: String, value: String)] = [], lifetimeSeconds: Int? = nil,
+        returning: Returned = .nothing
     ) async throws(TorcError) -> PutResult {
         var options = timeoutOptions
         options.w = consistency?.wire
@@ -99,6 +101,9 @@ public final class TorcClient: Sendable {
         details.metadata.contentType = ByteBuffer(string: contentType)
         details.metadata.userMetadata = userMetadata.map {
             .init(name: ByteBuffer(string: $0.name), value: ByteBuffer(string: $0.value))
+        }
+        if let lifetimeSeconds {
+            RiakLifetime.put(UInt64(clamping: lifetimeSeconds), into: &details.metadata)
         }
         details.vclock = context?.bytes
         details.ifNoneMatch = condition == .ifAbsent

@@ -115,7 +115,12 @@ public struct TorcVersion: Hashable, Sendable {
     public var contentType: String
     /// The client's own names and values.
     public var userMetadata: [(name: String, value: String)] {
-        metadata.userMetadata.map { (String(buffer: $0.name), String(buffer: $0.value)) }
+        metadata.userMetadata.lazy.filter { !RiakLifetime.isLifetime($0) }
+            .map { (String(buffer: $0.name), String(buffer: $0.value)) }
+    }
+    /// How long it still stood when it was read; nil: for ever.
+    public var secondsLeft: Int? {
+        metadata.userMetadata.first(where: RiakLifetime.isLifetime).flatMap { Int(String(buffer: $0.value)) }
     }
     /// Names this version; two versions never share it.
     public var tag: String

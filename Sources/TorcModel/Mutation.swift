@@ -119,6 +119,14 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A record is reaped that has become another than the one that was agreed on.
     case reapChangedRecord
 
+    // Expiry.
+    /// Readers are shown versions past their expiry.
+    case showExpired
+    /// A replica removes what its own clock takes for expired, with no regard to the others'.
+    case removeExpiredAlone
+    /// A replica takes the asker's word that a version has expired.
+    case expireByAskersClock
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

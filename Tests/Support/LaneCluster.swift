@@ -32,6 +32,8 @@ package struct LaneCluster {
     package private(set) var reports: [RepairReport] = []
     /// Messages that crossed the network, by kind.
     package private(set) var sent: [String: Int] = [:]
+    /// What a node's wall clock shows, where it is not what the others' do.
+    package var walls: [Int: WallTime] = [:]
     private var downNodes: Set<Int> = []
     private var queue: [Delivery] = []
     private var requests: UInt64 = 0
@@ -123,6 +125,9 @@ package struct LaneCluster {
         settle()
     }
 
+    /// Sets all wall clocks that are not set apart.
+    package mutating func wall(_ wall: WallTime) { now.wall = wall }
+
     /// Everything that is written goes to the disks.
     package mutating func sync() {
         for index in nodes.indices { handle(.synced(through: nodes[index].committed), at: index + 1) }
@@ -148,6 +153,8 @@ package struct LaneCluster {
 
     private mutating func handle(_ event: LaneEvent, at number: Int) {
         var effects: [LaneEffect] = []
+        var now = now
+        if let wall = walls[number] { now.wall = wall }
         nodes[number - 1].lane.handle(event, now: now, effects: &effects)
         for effect in effects { carryOut(effect, at: number) }
     }

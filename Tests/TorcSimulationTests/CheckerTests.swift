@@ -32,12 +32,17 @@ import TorcSimulation
             return id
         }
 
-        func read(_ values: [Int], from: UInt64, to end: UInt64, r: Int = 2, client: Int = 1) -> ReadObservation {
-            ReadObservation(key: 0, client: client, invoked: at(from), ended: at(end), values: values, quorum: r)
+        func read(
+            _ values: [Int], from: UInt64, to end: UInt64, r: Int = 2, client: Int = 1, expired: Set<Int> = []
+        ) -> ReadObservation {
+            ReadObservation(
+                key: 0, client: client, invoked: at(from), ended: at(end), values: values, quorum: r, expired: expired)
         }
 
-        mutating func sees(_ values: [Int], from: UInt64, to end: UInt64, r: Int = 2) -> Violation.Promise? {
-            let read = read(values, from: from, to: end, r: r)
+        mutating func sees(
+            _ values: [Int], from: UInt64, to end: UInt64, r: Int = 2, expired: Set<Int> = []
+        ) -> Violation.Promise? {
+            let read = read(values, from: from, to: end, r: r, expired: expired)
             let violation = ReadChecker().check(read, in: history)
             history.noteShown(read, strict: ReadChecker().isStrict(read, history.promises[0]))
             return violation?.promise
@@ -81,6 +86,25 @@ import TorcSimulation
         story.history.retry(v)
         story.history.end(v, .refused, at: VirtualTime(nanoseconds: 20_000_000))
         #expect(story.sees([v], from: 30, to: 40) == nil)
+    }
+
+    /// What has expired may be missing, and what it replaced with it; what it did not replace may not.
+    @Test func aValueThatHasExpired() {
+        var story = Story()
+        let first = story.write(from: 0, to: 10)
+        let second = story.write(over: [first], from: 20, to: 30)
+        #expect(story.sees([], from: 40, to: 50) == .staleRead)
+        #expect(story.sees([], from: 40, to: 50, expired: [second]) == nil)
+        #expect(story.sees([], from: 40, to: 50, expired: [first]) == .staleRead)
+        #expect(story.sees([first], from: 40, to: 50, expired: [second]) == .staleRead)
+    }
+
+    @Test func aRegisterThatHasExpired() {
+        var story = Story(.lww)
+        story.write(from: 0, to: 10)
+        let second = story.write(from: 20, to: 30)
+        #expect(story.sees([], from: 40, to: 50) == .staleRead)
+        #expect(story.sees([], from: 40, to: 50, expired: [second]) == nil)
     }
 
     @Test func aValueTwice() {

@@ -38,9 +38,17 @@ package struct Sibling: Hashable, Sendable {
         self.value = value
     }
 
-    /// The order of an `lww` register: the later stamp wins, the dot breaks a tie.
+    /// The order of an `lww` register: the later stamp wins, the dot breaks a tie. An expired version that was removed
+    /// wins over itself.
     package func loses(to other: Sibling) -> Bool {
-        timestamp == other.timestamp ? dot < other.dot : timestamp < other.timestamp
+        if timestamp != other.timestamp { return timestamp < other.timestamp }
+        return dot == other.dot ? !isTombstone && other.isTombstone : dot < other.dot
+    }
+
+    /// Whether a clock that shows `instant` takes it for gone.
+    package func hasExpired(at instant: WallTime) -> Bool {
+        guard let expiry, !isTombstone else { return false }
+        return expiry <= instant
     }
 }
 

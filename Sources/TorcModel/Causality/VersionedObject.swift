@@ -6,6 +6,8 @@
 //   lww:      the vectors join and the largest (stamp, dot) wins; a delete is a stamped sibling without
 //             value. Causality removes nothing there: a vector that removed the loser of one merge would
 //             remove the winner of another, and replicas would differ by the order in which they heard.
+//   expiry:   a version may carry an instant at which it ceases to be. Readers leave it out from then on; it is
+//             removed, as if deleted, once all replicas agree that it has come (`removingExpired`).
 //
 // Merging is commutative, associative and idempotent (within one mode): replicas that have seen the same
 // writes hold the same bytes, whatever came first or twice.
@@ -83,6 +85,23 @@ package struct VersionedObject: Hashable, Sendable {
             keepWinner()
         }
         clock.merge(other.clock)
+    }
+
+    /// Without the versions that have expired through `instant`: what all replicas make of the same object, so that
+    /// they agree on the bytes. A `siblings` object has seen what it lacks; in an `lww` object a tombstone with
+    /// the version's own stamp takes its place, or an older write would win where the version was.
+    package func removingExpired(through instant: WallTime) -> VersionedObject {
+        var result = self
+        switch mode {
+        case .siblings:
+            result.siblings.removeAll { $0.hasExpired(at: instant) }
+        case .lww:
+            result.siblings = siblings.map { sibling in
+                guard sibling.hasExpired(at: instant) else { return sibling }
+                return Sibling(dot: sibling.dot, timestamp: sibling.timestamp, isTombstone: true)
+            }
+        }
+        return result
     }
 
     package func merged(with other: VersionedObject) -> VersionedObject {

@@ -151,6 +151,8 @@ package struct Coordinator: Sendable {
         _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ deadline: MonotonicTime,
         _ now: Now, _ effects: inout [CoordinatorEffect]
     ) throws(Refusal) {
+        var request = request
+        if case .put(let put) = request, put.lifetimeSeconds != nil { request = .put(put.expiring(from: now.wall)) }
         let key = request.key
         let replicas = lists.replicas(of: key, copies: Int(properties.n))
         let needed = try needed(for: request, properties, replicas.count)
@@ -469,7 +471,13 @@ package struct Coordinator: Sendable {
         case .forwarded(let id, let result):
             guard let operation = forwards[id], operation.target == node else { return }
             forwards[id] = nil
-            finish(operation.writer, result, &effects)
+            if case .ok(let participation, var object?) = result {
+                // Judged there, a moment ago.
+                object.instant = now.wall
+                finish(operation.writer, .ok(participation, object), &effects)
+            } else {
+                finish(operation.writer, result, &effects)
+            }
         case .pageResult(let page, let outcome):
             guard let id = pages.removeValue(forKey: page) else { return }
             listings[id]?.received(outcome, page: page)

@@ -17,6 +17,7 @@ extension ClientObject {
             if headOnly { shown[shown.count - 1].value = ByteBuffer() }
         }
         self.init(siblings: shown, context: CausalContext(of: object), headOnly: headOnly)
+        self.instant = instant
     }
 }
 
@@ -24,8 +25,7 @@ extension Sibling {
     /// Whether a reader sees it: it has a value and has not expired.
     func stands(at instant: WallTime) -> Bool {
         if isTombstone { return false }
-        guard let expiry else { return true }
-        return expiry > instant
+        return !hasExpired(at: instant) || Mutation.showExpired.isActive
     }
 }
 

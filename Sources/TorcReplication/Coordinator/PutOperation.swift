@@ -97,6 +97,8 @@ struct PutOperation: Sendable {
     private let context: CausalContext?
     private let change: MintRequest.Change
     private var condition: WriteCondition?
+    /// What has expired for the condition: at the quorum's answer, and again where the write is minted.
+    private var instant: WallTime?
 
     private var phase = Phase.checking
     private var restamps = 0
@@ -135,6 +137,7 @@ struct PutOperation: Sendable {
         _ outcome: GetOutcome, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) -> PutOutcome? {
         guard case .checking = phase, let condition else { preconditionFailure("\(id) was not being checked") }
+        instant = now.wall
         let object: VersionedObject?
         switch outcome {
         case .absent: object = nil
@@ -162,7 +165,8 @@ struct PutOperation: Sendable {
             .mint(
                 MintRequest(
                     operation: id, key: key, copies: copies, mode: mode, context: context, change: change,
-                    condition: condition, above: above, hint: own.isFallback ? replicas[Self.ownTarget] : nil)))
+                    condition: condition, instant: instant, above: above,
+                    hint: own.isFallback ? replicas[Self.ownTarget] : nil)))
     }
 
     /// Where no primary can be reached a fallback mints, on what it keeps for the first.

@@ -65,6 +65,7 @@ package struct Lane: Sendable {
         var statistics = reaper.statistics
         statistics.reaped = vnodes.reaped
         statistics.gravesClosed = vnodes.closedGraves
+        statistics.expired = vnodes.expired
         return statistics
     }
 

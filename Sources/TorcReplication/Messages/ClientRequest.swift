@@ -61,6 +61,8 @@ package struct PutRequest: Hashable, Sendable {
     package var metadata: ByteBuffer
     package var value: ByteBuffer
     package var expiry: WallTime?
+    /// In its place: how long the version stands from the instant at which the node that is asked takes the request.
+    package var lifetimeSeconds: UInt32?
     package var writeID: WriteID?
     package var condition: WriteCondition?
     package var returnedBody = ReturnedBody.nothing
@@ -71,6 +73,18 @@ package struct PutRequest: Hashable, Sendable {
         self.context = context
         self.metadata = metadata
         self.value = value
+    }
+
+    /// A hundred years: a longer life is refused where it is asked for.
+    package static let longestLifetimeSeconds: UInt32 = 100 * 365 * 86_400
+
+    /// With the lifetime as an instant: the same for whoever comes to coordinate it.
+    func expiring(from instant: WallTime) -> PutRequest {
+        guard let lifetimeSeconds else { return self }
+        var put = self
+        put.lifetimeSeconds = nil
+        put.expiry = WallTime(microseconds: instant.microseconds &+ UInt64(lifetimeSeconds) * 1_000_000)
+        return put
     }
 }
 
@@ -160,6 +174,8 @@ package struct ClientObject: Hashable, Sendable {
     package var context: CausalContext
     /// Values were left out, as asked.
     package var headOnly: Bool
+    /// The coordinator's, by which it was judged what has expired.
+    package var instant = WallTime(microseconds: 0)
 
     package init(siblings: [Sibling], context: CausalContext, headOnly: Bool = false) {
         self.siblings = siblings
@@ -167,8 +183,14 @@ package struct ClientObject: Hashable, Sendable {
         self.headOnly = headOnly
     }
 
-    /// Deleted, and nothing written since.
+    /// Deleted or expired, and nothing written since.
     package var isTombstone: Bool { siblings.isEmpty }
+
+    /// How long a version still stands, the last second counted whole; nil: for ever.
+    package func secondsLeft(of version: Sibling) -> UInt64? {
+        guard let expiry = version.expiry else { return nil }
+        return expiry <= instant ? 0 : (expiry.microseconds - instant.microseconds + 999_999) / 1_000_000
+    }
 }
 
 package enum GetAnswer: Hashable, Sendable {

@@ -17,7 +17,7 @@ package struct LinkToken: Hashable, Sendable {
     }
 }
 
-/// A key and the tombstone that is to be reaped, as canonical bytes.
+/// A key and what is to go: the tombstone, as canonical bytes; for the steps of expiry an `ExpiryNote`.
 package struct ReapEntry: Hashable, Sendable {
     package var key: ObjectKey
     package var version: ByteBuffer
@@ -37,6 +37,38 @@ package enum ReapStep: UInt8, Hashable, Sendable, CaseIterable {
     case settle = 3
     /// All replicas have buried it: the grave goes. Of the asking node alone.
     case forget = 4
+    /// Whether the receiver holds exactly the object of this note, synced, and takes what it says for expired by its
+    /// own clock.
+    case expired = 5
+    /// All replicas said so: whoever holds exactly that object removes what has expired from it.
+    case expire = 6
+
+    /// It is about an `ExpiryNote`.
+    package var isExpiry: Bool { self == .expired || self == .expire }
+}
+
+/// Names an object and, of its versions, those that expired through an instant.
+package struct ExpiryNote: Hashable, Sendable {
+    package var object: ContentHash
+    package var through: WallTime
+
+    package init(object: ContentHash, through: WallTime) {
+        self.object = object
+        self.through = through
+    }
+
+    package init(decoding bytes: ByteBuffer) throws(MalformedBytes) {
+        var buffer = bytes
+        object = ContentHash(rawValue: try buffer.readFixed(UInt64.self, "expiry note"))
+        through = WallTime(microseconds: try buffer.readFixed(UInt64.self, "expiry note"))
+        try buffer.requireEmpty("expiry note")
+    }
+
+    package var encoded: ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.writeMultipleIntegers(object.rawValue, through.microseconds)
+        return buffer
+    }
 }
 
 /// Each question stands for itself: the receiver keeps nothing between two of them.

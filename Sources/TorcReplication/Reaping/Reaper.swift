@@ -14,6 +14,11 @@
 //   burying      every replica has a grave, or nothing, instead
 //   aging        until no message brings the tombstone back; then the own grave goes
 //
+//   walk ─► versions past their expiry, where this node is its first replica ─► a round
+//
+//   agreeing     every replica holds exactly this object, synced, and takes them for expired by its own clock
+//   burying      every replica has removed them, as if they had been deleted; a tombstone is left, or what still stands
+//
 // Invariants:
 // - No tombstone is buried before all replicas have held it and all members, all of them, were surveyed. A member
 //   that cannot be asked holds everything up.
@@ -70,6 +75,7 @@ package struct Reaper: Sendable {
     private struct Found: Sendable {
         var tombstones = 0
         var graves = 0
+        var expired = 0
     }
 
     private let configuration: LaneConfiguration
@@ -122,10 +128,11 @@ package struct Reaper: Sendable {
     package var status: [ReapStatus] {
         Set(found.keys).union(obstacles.keys).sorted().compactMap { tree in
             let counts = found[tree] ?? Found()
-            guard let leader = owners(of: tree).first, counts.tombstones + counts.graves > 0 else { return nil }
+            guard let leader = owners(of: tree).first, counts.tombstones + counts.graves + counts.expired > 0
+            else { return nil }
             return ReapStatus(
-                tree: tree, tombstones: counts.tombstones, graves: counts.graves, leader: leader,
-                obstacle: obstacles[tree])
+                tree: tree, tombstones: counts.tombstones, graves: counts.graves, expired: counts.expired,
+                leader: leader, obstacle: obstacles[tree])
         }
     }
 
@@ -244,6 +251,7 @@ package struct Reaper: Sendable {
     ) {
         var tombstones: [TreeID: [ReapEntry]] = [:]
         var graves: [TreeID: [ReapEntry]] = [:]
+        var expired: [TreeID: [ReapEntry]] = [:]
         for entry in entries {
             guard let key = try? ObjectKey(storageKey: entry.storageKey),
                 let record = try? Record(decoding: entry.record, for: key), record.hint == nil
@@ -257,10 +265,19 @@ package struct Reaper: Sendable {
                 finding[tree, default: Found()].tombstones += 1
                 guard !busy.contains(key), owners(of: tree).first == configuration.node else { continue }
                 tombstones[tree, default: []].append(ReapEntry(key: key, version: record.body))
+            } else if let object = try? record.object(),
+                let through = object.siblings.filter({ $0.hasExpired(at: now.wall) }).compactMap(\.expiry).max()
+            {
+                finding[tree, default: Found()].expired += 1
+                guard !busy.contains(key), owners(of: tree).first == configuration.node else { continue }
+                let note = ExpiryNote(
+                    object: configuration.hashSeed.contentHash(key: key, body: record.body), through: through)
+                expired[tree, default: []].append(ReapEntry(key: key, version: note.encoded))
             }
         }
         for tree in tombstones.keys.sorted() { begin(.reap, tree, tombstones[tree]!, now, &effects) }
         for tree in graves.keys.sorted() { begin(.close, tree, graves[tree]!, now, &effects) }
+        for tree in expired.keys.sorted() { begin(.expire, tree, expired[tree]!, now, &effects) }
     }
 
     // MARK: Rounds
@@ -275,7 +292,7 @@ package struct Reaper: Sendable {
         for entry in entries { busy.insert(entry.key) }
         statistics.rounds += 1
         switch kind {
-        case .reap: ask(lastNumber, .agreeing, now, &effects)
+        case .reap, .expire: ask(lastNumber, .agreeing, now, &effects)
         case .close: ask(lastNumber, .burying, now, &effects)
         }
     }
@@ -297,16 +314,22 @@ package struct Reaper: Sendable {
         let subject: ReapQuestion.Subject
         var nodes = round.owners
         switch stage {
-        case .agreeing: subject = .step(.hold, round.entries)
-        case .burying: subject = .step(round.kind == .reap ? .bury : .settle, round.entries)
+        case .agreeing: subject = .step(round.kind == .reap ? .hold : .expired, round.entries)
+        case .burying:
+            let step: ReapStep =
+                switch round.kind {
+                case .reap: .bury
+                case .close: .settle
+                case .expire: .expire
+                }
+            subject = .step(step, round.entries)
         case .surveying, .marking, .confirming:
             subject = .survey
             nodes = ring.members
         case .aging: preconditionFailure("nobody is asked while a round ages")
         }
-        if Mutation.reapWithoutAbsentOwner.isActive {
-            nodes.removeAll { !reaches($0) }
-        }
+        if Mutation.reapWithoutAbsentOwner.isActive { nodes.removeAll { !reaches($0) } }
+        if Mutation.removeExpiredAlone.isActive, round.kind == .expire { nodes = [configuration.node] }
         if let away = nodes.first(where: { !reaches($0) }) {
             return end(number, .unreachable(away), &effects)
         }
@@ -356,15 +379,17 @@ package struct Reaper: Sendable {
         if rounds[number]!.entries.isEmpty { return end(number, obstacles[round.tree], &effects) }
         switch (round.kind, round.stage) {
         case (.reap, .agreeing): ask(number, .surveying, now, &effects)
-        // The graves are closed by the walks of those who have them.
-        case (.reap, _): end(number, refused.isEmpty ? nil : obstacles[round.tree], &effects)
+        case (.expire, .agreeing): ask(number, .burying, now, &effects)
+        // The graves are closed by the walks of those who have them; a tombstone that is left, by the next walk.
+        case (.reap, _), (.expire, _): end(number, refused.isEmpty ? nil : obstacles[round.tree], &effects)
         case (.close, _): age(number, now)
         }
     }
 
     private mutating func age(_ number: UInt64, _ now: Now) {
         rounds[number]!.deadline = nil
-        rounds[number]!.stage = .aging(until: now.monotonic.advanced(by: limits.maximumAge))
+        let age = Mutation.reapWithoutAging.isActive ? .zero : limits.maximumAge
+        rounds[number]!.stage = .aging(until: now.monotonic.advanced(by: age))
     }
 
     private mutating func surveyed(
@@ -404,6 +429,7 @@ package struct Reaper: Sendable {
         let round = rounds[number]!
         switch round.kind {
         case .reap: ask(number, .confirming, now, &effects)
+        case .expire: preconditionFailure("a round of expiry does not age")
         case .close:
             serve(.forget, round.entries, of: round.tree, for: configuration.node, nil, &effects)
             end(number, nil, &effects)

@@ -32,7 +32,7 @@ package struct ReapingLimits: Hashable, Sendable {
 package struct Burial: Hashable, Sendable {
     package var key: ObjectKey
     package var copies: UInt8
-    /// The tombstone.
+    /// As in `ReapEntry`.
     package var version: ByteBuffer
     package var step: ReapStep
 
@@ -60,6 +60,8 @@ package enum ReapRoundKind: String, Hashable, Sendable {
     case reap
     /// Graves go.
     case close
+    /// Versions past their expiry go.
+    case expire
 }
 
 /// Why tombstones wait.
@@ -68,7 +70,7 @@ package enum ReapObstacle: Hashable, Sendable {
     /// It did not answer in time.
     case silent(NodeID)
     case refused(NodeID, TreeRefusal)
-    /// It holds another version, or cannot read its own.
+    /// It holds another version, or cannot read its own, or its clock does not take it for expired.
     case differs(NodeID)
     /// It keeps, or took, hints.
     case hints(NodeID)
@@ -79,6 +81,8 @@ package struct ReapStatus: Hashable, Sendable {
     package var tree: TreeID
     package var tombstones: Int
     package var graves: Int
+    /// Objects of which versions have expired, by this node's clock, and are still held.
+    package var expired: Int
     /// The node that begins the rounds for the tombstones.
     package var leader: NodeID
     /// What ended the last round; nil: nothing did.
@@ -89,6 +93,8 @@ package struct ReapStatistics: Hashable, Sendable {
     /// Tombstones that became graves here, by this node's rounds or others'.
     package var reaped: UInt64 = 0
     package var gravesClosed: UInt64 = 0
+    /// Objects from which expired versions were removed here, by this node's rounds or others'.
+    package var expired: UInt64 = 0
     package var rounds: UInt64 = 0
     package var failedRounds: UInt64 = 0
     package var scannedBytes: UInt64 = 0

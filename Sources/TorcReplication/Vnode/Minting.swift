@@ -51,7 +51,7 @@ extension ReplicaRecord {
             // A retry: its first attempt stands. The lowest dot is the one that clients are shown.
             return (minted(next, nextHeader, dot: attempt.dot, key: request.key, policy), nil)
         }
-        if let refusal = request.condition?.refusal(by: current, at: wall) {
+        if let refusal = request.condition?.refusal(by: current, at: request.instant ?? wall) {
             return (.refused(refusal, bySize: false), nil)
         }
 

@@ -190,8 +190,9 @@ struct ReplicaRecord {
 
     // MARK: Reaping
 
-    /// True: it is as the step wants it.
-    mutating func take(_ burial: Burial, seed: HashSeed) -> Bool {
+    /// True: it is as the step wants it. `wall`: this node's own clock, the only one that it judges an expiry by.
+    mutating func take(_ burial: Burial, wall: WallTime, seed: HashSeed) -> Bool {
+        if burial.step.isExpiry { return expire(burial, wall: wall, seed: seed) }
         guard let tombstone = try? VersionedObject(decoding: burial.version), tombstone.isTombstone else {
             return false
         }
@@ -232,7 +233,19 @@ struct ReplicaRecord {
             isGrave = false
             isChanged = true
             return true
+        case .expired, .expire: preconditionFailure("a step of expiry is taken elsewhere")
         }
+    }
+
+    private mutating func expire(_ burial: Burial, wall: WallTime, seed: HashSeed) -> Bool {
+        guard let note = try? ExpiryNote(decoding: burial.version), !isGrave, let header,
+            header.copies == burial.copies, contentHash(of: burial.key, seed: seed) == note.object,
+            note.through <= wall || Mutation.expireByAskersClock.isActive, let object = try? decoded()
+        else { return false }
+        if burial.step == .expire {
+            adopt(object.removingExpired(through: note.through), body: nil, header: header, key: burial.key, seed: seed)
+        }
+        return true
     }
 
     // MARK: Writing

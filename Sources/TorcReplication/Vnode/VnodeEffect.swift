@@ -65,7 +65,8 @@ package enum VnodeRequest: Hashable, Sendable {
         // A hint is a client's write that comes later.
         case .write(let write): space == .low && (write.operation.asker == .repair || write.isDelete)
         // A grave is written before a record goes.
-        case .bury(let burial): space == .low || burial.step == .hold || burial.step == .forget
+        case .bury(let burial):
+            space == .low || burial.step == .hold || burial.step == .expired || burial.step == .forget
         }
     }
 

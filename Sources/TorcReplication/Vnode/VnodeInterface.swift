@@ -53,6 +53,8 @@ package struct MintRequest: Hashable, Sendable {
     package var change: Change
     /// Checked against this replica's record before anything is written.
     package var condition: WriteCondition?
+    /// The coordinator's, by which it judges what has expired; nil: this replica's own.
+    package var instant: WallTime?
     /// The stamp must be above this one: an `lww` write that lost is stamped again.
     package var above: HybridTimestamp
     /// No replica can be reached: it is minted on what is kept for this one.
@@ -60,7 +62,8 @@ package struct MintRequest: Hashable, Sendable {
 
     package init(
         operation: OperationID, key: ObjectKey, copies: UInt8, mode: ConflictMode, context: CausalContext?,
-        change: Change, condition: WriteCondition? = nil, above: HybridTimestamp = .zero, hint: NodeID? = nil
+        change: Change, condition: WriteCondition? = nil, instant: WallTime? = nil, above: HybridTimestamp = .zero,
+        hint: NodeID? = nil
     ) {
         self.operation = operation
         self.key = key
@@ -69,6 +72,7 @@ package struct MintRequest: Hashable, Sendable {
         self.context = context
         self.change = change
         self.condition = condition
+        self.instant = instant
         self.above = above
         self.hint = hint
     }

@@ -45,6 +45,8 @@ package struct Vnodes: Sendable {
     /// Tombstones that became graves, graves that went.
     package private(set) var reaped: UInt64 = 0
     package private(set) var closedGraves: UInt64 = 0
+    /// Objects from which expired versions were removed.
+    package private(set) var expired: UInt64 = 0
 
     private var keys = KeyTable()
     private var batches = UnsyncedBatches()
@@ -349,7 +351,8 @@ package struct Vnodes: Sendable {
             }
         case .bury(let burial):
             let before = record.isGrave
-            let isDone = record.take(burial, seed: configuration.hashSeed)
+            let isDone = record.take(burial, wall: now.wall, seed: configuration.hashSeed)
+            if isDone, burial.step == .expire { expired += 1 }
             if record.isGrave, !before { reaped += 1 }
             if before, !record.isGrave, burial.step == .forget { closedGraves += 1 }
             reply(.buried(isDone), to: address, whenSynced: record, effects: &effects)

@@ -36,7 +36,7 @@ final class TombstoneEndpoint: Sendable {
         rows.sort { $0.tree < $1.tree }
         let trees = rows.map { row in
             "{\"partition\":\(row.tree.partition.rawValue),\"n\":\(row.tree.copies),"
-                + "\"tombstones\":\(row.tombstones),\"graves\":\(row.graves),"
+                + "\"tombstones\":\(row.tombstones),\"graves\":\(row.graves),\"expired\":\(row.expired),"
                 + "\"leader\":\(LineLogHandler.jsonString(name(row.leader))),"
                 + "\"waits_for\":\(row.obstacle.map { LineLogHandler.jsonString(text($0)) } ?? "null")}"
         }
@@ -50,7 +50,7 @@ final class TombstoneEndpoint: Sendable {
         case .unreachable(let node): "\(name(node)), which cannot be reached or is suspected"
         case .silent(let node): "\(name(node)), which does not answer"
         case .refused(let node, let refusal): "\(name(node)), which refuses: \(refusal)"
-        case .differs(let node): "\(name(node)), which holds another version"
+        case .differs(let node): "\(name(node)), which holds another version, or whose clock is behind"
         case .hints(let node): "hints that \(name(node)) keeps or took"
         }
     }
@@ -66,13 +66,14 @@ extension ReapStatistics {
     mutating func add(_ other: ReapStatistics) {
         reaped += other.reaped
         gravesClosed += other.gravesClosed
+        expired += other.expired
         rounds += other.rounds
         failedRounds += other.failedRounds
         scannedBytes += other.scannedBytes
     }
 
     var json: String {
-        "{\"reaped\":\(reaped),\"graves_closed\":\(gravesClosed),\"rounds\":\(rounds),"
+        "{\"reaped\":\(reaped),\"graves_closed\":\(gravesClosed),\"expired\":\(expired),\"rounds\":\(rounds),"
             + "\"failed_rounds\":\(failedRounds),\"scanned_bytes\":\(scannedBytes)}"
     }
 }

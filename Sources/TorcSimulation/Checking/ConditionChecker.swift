@@ -8,7 +8,8 @@ package struct ConditionChecker {
     package init() {}
 
     package func check(
-        _ write: Int, _ request: ClientRequest, _ invoked: VirtualTime, dots: DotRegistry, in history: History
+        _ write: Int, _ request: ClientRequest, _ invoked: VirtualTime, dots: DotRegistry, expired: Set<Int> = [],
+        in history: History
     ) -> Violation? {
         guard case .put(let put) = request, let condition = put.condition else { return nil }
         let record = history.writes[write]
@@ -20,7 +21,8 @@ package struct ConditionChecker {
         case .ifNotModified: known = record.covers
         }
         let majority = promise.copies / 2 + 1
-        let accounted = history.accounted(key: record.key, values: known, before: record.acknowledged ?? invoked)
+        let accounted = history.accounted(
+            key: record.key, values: known, before: record.acknowledged ?? invoked, expired: expired)
         for (place, id) in history.writesByKey[record.key].enumerated() where !accounted[place] && id != write {
             let other = history.writes[id]
             if isEarlier(other, than: write, dots) {

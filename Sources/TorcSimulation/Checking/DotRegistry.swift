@@ -8,6 +8,8 @@ package struct DotRegistry {
     private struct Version {
         var key: Int
         var fingerprint: UInt64
+        var timestamp: HybridTimestamp
+        var expiry: WallTime?
         var value: Int?
     }
 
@@ -56,12 +58,14 @@ package struct DotRegistry {
         let fingerprint = Self.fingerprint(sibling)
         if let known = versions[sibling.dot] {
             guard known.key != key || known.fingerprint != fingerprint else { return nil }
+            if isRemoval(sibling, key: key) { return nil }
             let first = known.value.map { "v\($0)" } ?? "a tombstone"
             let second = SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "a tombstone"
             return Violation(.dotReissued, key: key, "dot \(sibling.dot) names \(first) of k\(known.key) and \(second)")
         }
         let value = sibling.isTombstone ? nil : SimulatedValue.decode(sibling.value)
-        versions[sibling.dot] = Version(key: key, fingerprint: fingerprint, value: value)
+        versions[sibling.dot] = Version(
+            key: key, fingerprint: fingerprint, timestamp: sibling.timestamp, expiry: sibling.expiry, value: value)
         guard let value else { return nil }
         guard history.writes.indices.contains(value) else {
             return Violation(.inventedValue, key: key, "a record holds v\(value), which nobody wrote")
@@ -76,11 +80,22 @@ package struct DotRegistry {
         return nil
     }
 
+    /// What is left of an `lww` version that expired and was removed: when it expired. Nil: it is something else.
+    package func removedExpiry(_ sibling: Sibling, key: Int) -> WallTime? {
+        guard sibling.isTombstone, let known = versions[sibling.dot], known.key == key, known.value != nil,
+            known.timestamp == sibling.timestamp
+        else { return nil }
+        return known.expiry
+    }
+
+    private func isRemoval(_ sibling: Sibling, key: Int) -> Bool { removedExpiry(sibling, key: key) != nil }
+
     private static func fingerprint(_ sibling: Sibling) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         func add(_ word: UInt64) { hash = (hash ^ word) &* 0x100_0000_01b3 }
         add(sibling.timestamp.rawValue)
         add(sibling.isTombstone ? 1 : 0)
+        add(sibling.expiry?.microseconds ?? 0)
         add(sibling.writeID?.high ?? 0)
         add(sibling.writeID?.low ?? 0)
         add(UInt64(truncatingIfNeeded: SimulatedValue.decode(sibling.value) ?? -1))

@@ -5,10 +5,11 @@ package struct FinalChecker {
 
     /// `values`: what a read of so many replicas shows of a key, again and again the same.
     package func check(
-        key: Int, values: [Int], replicas: Int, at time: VirtualTime, in history: History
+        key: Int, values: [Int], replicas: Int, expired: Set<Int> = [], at time: VirtualTime, in history: History
     ) -> Violation? {
         let promise = history.promises[key]
-        let read = ReadObservation(key: key, client: -1, invoked: time, ended: time, values: values, quorum: replicas)
+        let read = ReadObservation(
+            key: key, client: -1, invoked: time, ended: time, values: values, quorum: replicas, expired: expired)
         if let violation = ReadChecker().check(read, in: history) { return violation }
         switch promise.mode {
         case .changing:
@@ -18,7 +19,7 @@ package struct FinalChecker {
         case .siblings:
             break
         }
-        let accounted = history.accounted(key: key, values: values, before: time)
+        let accounted = history.accounted(key: key, values: values, before: time, expired: expired)
         for (place, id) in history.writesByKey[key].enumerated() where !accounted[place] {
             let write = history.writes[id]
             if write.isAcknowledged, write.holders != 0 {
@@ -40,10 +41,12 @@ package struct FinalChecker {
         return nil
     }
 
-    /// A register that was written, and not deleted, has a value.
+    /// A register that was written, and not deleted, has a value, unless it has expired.
     private func checkSomethingStands(_ read: ReadObservation, _ history: History) -> Violation? {
         let writes = history.writesByKey[read.key].map { history.writes[$0] }
-        guard read.values.isEmpty, !writes.contains(where: { $0.isDelete && $0.mayStand }) else { return nil }
+        guard read.values.isEmpty,
+            !writes.contains(where: { ($0.isDelete || read.expired.contains($0.id)) && $0.mayStand })
+        else { return nil }
         guard let lost = writes.first(where: { $0.isAcknowledged && $0.holders != 0 }) else { return nil }
         return Violation(
             .lostWrite, key: read.key, "\(lost.name) was acknowledged, nothing was deleted, and nothing stands")

@@ -10,7 +10,7 @@
 //   delete that reads for itself). For some dot's removal there is always a first write whose context covered
 //   it, and no earlier one can have hidden it from the read that this context came from.
 
-import TorcModel
+package import TorcModel
 
 /// One logical write: a put or delete, with all its attempts.
 package struct WriteRecord: Sendable {
@@ -32,8 +32,10 @@ package struct WriteRecord: Sendable {
     package var key: Int
     package var kind: Kind
     package var client: Int
-    /// The values that its context showed.
+    /// The values that its context showed, or hid because they had expired.
     package var covers: [Int]
+    /// When it ceases to stand, by a wall clock.
+    package var expiry: WallTime?
     package var invoked: VirtualTime
     /// When it was first acknowledged.
     package var acknowledged: VirtualTime?
@@ -70,14 +72,20 @@ package struct ReadObservation: Sendable {
     package var values: [Int]
     /// The replicas that answered it at the least.
     package var quorum: Int
+    /// Writes that may be missing because they have expired: by the coordinator's clock, or by all replicas'.
+    package var expired: Set<Int>
 
-    package init(key: Int, client: Int, invoked: VirtualTime, ended: VirtualTime, values: [Int], quorum: Int) {
+    package init(
+        key: Int, client: Int, invoked: VirtualTime, ended: VirtualTime, values: [Int], quorum: Int,
+        expired: Set<Int> = []
+    ) {
         self.key = key
         self.client = client
         self.invoked = invoked
         self.ended = ended
         self.values = values
         self.quorum = quorum
+        self.expired = expired
     }
 }
 
@@ -118,10 +126,12 @@ package struct History: Sendable {
 
     /// Records the first attempt of a write and gives it its number, which is also its value.
     package mutating func begin(
-        _ kind: WriteRecord.Kind, key: Int, client: Int, covers: [Int], at time: VirtualTime
+        _ kind: WriteRecord.Kind, key: Int, client: Int, covers: [Int], expiry: WallTime? = nil, at time: VirtualTime
     ) -> Int {
         let id = writes.count
-        writes.append(WriteRecord(id: id, key: key, kind: kind, client: client, covers: covers, invoked: time))
+        writes.append(
+            WriteRecord(
+                id: id, key: key, kind: kind, client: client, covers: covers, expiry: expiry, invoked: time))
         writesByKey[key].append(id)
         for covered in covers { writes[covered].replacedBy.append(id) }
         return id
@@ -178,8 +188,10 @@ package struct History: Sendable {
     }
 
     /// For each write of a key, by its place in `writesByKey`: whether it is among `values` or may have been
-    /// replaced, before `time`, by a chain of writes that ends in one of `values` or in a delete.
-    package func accounted(key: Int, values: [Int], before time: VirtualTime) -> [Bool] {
+    /// replaced, before `time`, by a chain of writes that ends in one of `values`, in a delete or in what has expired.
+    package func accounted(
+        key: Int, values: [Int], before time: VirtualTime, expired: Set<Int> = []
+    ) -> [Bool] {
         let ids = writesByKey[key]
         var result = [Bool](repeating: false, count: ids.count)
         var places: [Int: Int] = [:]
@@ -196,7 +208,7 @@ package struct History: Sendable {
             }
             // A value that is shown counts even when its write was refused: another checker says so.
             result[place] =
-                values.contains(write.id)
+                values.contains(write.id) || write.mayStand && expired.contains(write.id)
                 || (write.mayStand && write.invoked < time
                     && (write.replacedBy.contains { result[places[$0]!] }
                         || blindDeletes.contains { mayDelete(writes[$0], write) }))
@@ -208,6 +220,11 @@ package struct History: Sendable {
     private func mayDelete(_ delete: WriteRecord, _ write: WriteRecord) -> Bool {
         guard let ended = delete.acknowledged, !delete.isRepeated else { return true }
         return write.invoked < ended
+    }
+
+    /// The writes of a key whose expiry has passed.
+    package func expired(key: Int, where hasPassed: (WallTime) -> Bool) -> Set<Int> {
+        Set(writesByKey[key].filter { writes[$0].expiry.map(hasPassed) ?? false })
     }
 
     /// Everything that replaced a write, directly or through others, ascending.

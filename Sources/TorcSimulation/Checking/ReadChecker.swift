@@ -63,7 +63,8 @@ package struct ReadChecker {
             }
         }
         if promise.forgets { return nil }
-        let accounted = history.accounted(key: read.key, values: read.values, before: read.ended)
+        let accounted = history.accounted(
+            key: read.key, values: read.values, before: read.ended, expired: read.expired)
         for (place, id) in history.writesByKey[read.key].enumerated() where !accounted[place] {
             if let violation = missing(history.writes[id], read, promise) { return violation }
         }
@@ -111,7 +112,9 @@ package struct ReadChecker {
                         "\(standing.name), acknowledged at \(ended), stands; \(write.name) began later, at \(write.invoked)"
                     )
                 }
-            } else if !write.isDelete, !writes.contains(where: { mayHide($0, write, read, promise) }) {
+            } else if !write.isDelete, !read.expired.contains(write.id),
+                !writes.contains(where: { mayHide($0, write, read, promise) })
+            {
                 return Violation(
                     .staleRead, key: read.key, "nothing is shown, and no delete can have beaten \(write.name)")
             }
@@ -119,10 +122,13 @@ package struct ReadChecker {
         return nil
     }
 
+    /// A delete, or a put that has expired.
     private func mayHide(
         _ delete: WriteRecord, _ write: WriteRecord, _ read: ReadObservation, _ promise: KeyPromise
     ) -> Bool {
-        guard delete.isDelete, delete.mayStand, delete.invoked < read.ended else { return false }
+        guard delete.isDelete || read.expired.contains(delete.id), delete.mayStand, delete.invoked < read.ended else {
+            return false
+        }
         guard let ended = delete.acknowledged, !delete.isRepeated, write.isAcknowledged,
             delete.needed + write.needed > promise.copies
         else {

@@ -44,6 +44,8 @@ package struct Violation: Error, Hashable, Sendable, CustomStringConvertible {
         /// Two rings of one epoch, a node whose ring goes back, a vote that is told before it is durable, an operator
         /// who is told what is not so, or an agreement that does not come about although a majority is there.
         case wrongRing
+        /// A version is shown past its expiry, or removed before all replicas' clocks have come to it.
+        case expiry
         /// The simulation did not come to rest.
         case restless
     }

@@ -11,6 +11,8 @@ package struct SimulatedClock: Sendable {
     private var base: UInt64 = 0
     private let driftPerMillion: Int64
     private var skewMicroseconds: Int64
+    /// The latest that the wall clock showed before it was set back.
+    private var latest = WallTime(microseconds: 0)
 
     package init(driftPerMillion: Int64, skewMicroseconds: Int64) {
         self.driftPerMillion = driftPerMillion
@@ -22,7 +24,13 @@ package struct SimulatedClock: Sendable {
         self.base = base
     }
 
-    package mutating func jump(microseconds: Int64) { skewMicroseconds += microseconds }
+    package mutating func jump(microseconds: Int64, at time: VirtualTime) {
+        latest = latestWall(at: time)
+        skewMicroseconds += microseconds
+    }
+
+    /// The latest that the wall clock has shown.
+    package func latestWall(at time: VirtualTime) -> WallTime { max(latest, now(at: time).wall) }
 
     package func now(at time: VirtualTime) -> Now {
         let elapsed = Int64((time - started).nanoseconds)

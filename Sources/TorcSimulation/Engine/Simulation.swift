@@ -65,6 +65,10 @@ package final class Simulation {
     var finalValues: [Int: [Int]] = [:]
     /// By key, the tombstones that were reaped, merged: what they cover is gone for good.
     var reaped: [Int: VersionedObject] = [:]
+    /// By key, which of its writes that read may have left out as expired.
+    var finalExpired: [Int: Set<Int>] = [:]
+    /// When the faults stopped: what had expired by then for every node stays expired.
+    var calmWall = WallTime(microseconds: 0)
     /// By bucket, what the last listing named.
     var finalListings: [Int: [Int]] = [:]
     /// From here on every accusation is a mistake, but of those that stand here, until that time.

@@ -128,6 +128,9 @@ package struct SimulationPlan: Sendable {
     package var ownQuorumPerMille = 0
     /// Writes that carry a `WriteID`, and those of them that are tried again when the outcome is unknown.
     package var writeIDPerMille = 0
+    /// Puts that expire, and how long they stand.
+    package var expiryPerMille = 0
+    package var lifetime = Span.milliseconds(100)...Span.seconds(2)
     package var retryPerMille = 0
     package var returnBodyPerMille = 0
     package var cancelPerMille = 0
@@ -163,6 +166,7 @@ package struct SimulationPlan: Sendable {
         drawRepair(&random)
         drawOperators(&random)
         drawReaping(&random)
+        drawExpiry(&random)
     }
 }
 
@@ -337,6 +341,14 @@ extension SimulationPlan {
         reaping.questionsServed = random.pick([1, 64])
         limits.reaping = reaping
         if reaping.isOn, random.chance(500) { mix.delete = random.pick([15, 40]) }
+    }
+
+    private mutating func drawExpiry(_ random: inout SeededGenerator) {
+        guard random.chance(350) else { return }
+        expiryPerMille = random.pick([60, 300, 700])
+        lifetime = random.pick([
+            .milliseconds(5) ... .milliseconds(200), .milliseconds(100) ... .seconds(2), .seconds(1) ... .seconds(20),
+        ])
     }
 
     /// Names of the first bucket whose keys fall into one Merkle leaf, whatever the size of the ring.

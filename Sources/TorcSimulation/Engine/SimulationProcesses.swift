@@ -151,7 +151,7 @@ extension Simulation {
         case 9:
             let jump = Int(plan.clocks.jump.nanoseconds / 1_000)
             let microseconds = random.within(-jump...jump)
-            nodes[node].clock.jump(microseconds: Int64(microseconds))
+            nodes[node].clock.jump(microseconds: Int64(microseconds), at: now)
             note(nodes[node].name, "its clock jumps by \(microseconds / 1_000) ms")
         case 10:
             guard !nodes[node].images.isEmpty, nodes[node].process != nil else { return }

@@ -178,10 +178,23 @@ extension Simulation {
         guard let object = try? VersionedObject(decoding: body) else {
             return report(Violation(.inventedValue, key: index, "a body is sent that cannot be decoded"))
         }
-        for sibling in object.siblings { report(dots.note(sibling, key: index, in: history)) }
+        for sibling in object.siblings {
+            report(dots.note(sibling, key: index, in: history))
+            if let expiry = dots.removedExpiry(sibling, key: index) { checkRemoval(expiry, key: index) }
+        }
         report(DotRegistry.checkRetries(object, key: index))
         guard let sender else { return }
         report(dots.noteSent(object, by: nodes[sender].id, key: index, held: loggedClock(of: key, at: sender)))
+    }
+
+    /// A version is removed as expired when the clocks of all its replicas have said so, and no sooner.
+    private func checkRemoval(_ expiry: WallTime, key: Int) {
+        for node in replicas[key] where nodes[node].clock.latestWall(at: now) < expiry {
+            return report(
+                Violation(
+                    .expiry, key: key,
+                    "a version of k\(key) is removed as expired, by the clock of \(nodes[node].name) it is not"))
+        }
     }
 
     private func loggedClock(of key: ObjectKey, at node: Int) -> VersionVector {

@@ -13,6 +13,7 @@ extension Simulation {
 
     func runVerdict() {
         calm()
+        calmWall = nodes.map { $0.clock.now(at: now).wall }.min()!
         let last = clients.open.values.map(\.due).max() ?? now
         advance(to: max(last, now) + .seconds(2)) { self.clients.open.isEmpty && self.isWhole }
         if let stuck = clients.open.keys.min(), violation == nil {
@@ -138,7 +139,9 @@ extension Simulation {
             let readable = readableReplicas(key)
             let quorum = readable == replicas[key].count ? readable : 0
             report(
-                FinalChecker().check(key: key, values: finalValues[key]!, replicas: quorum, at: now, in: history))
+                FinalChecker().check(
+                    key: key, values: finalValues[key]!, replicas: quorum, expired: finalExpired[key] ?? [], at: now,
+                    in: history))
         }
     }
 
@@ -191,12 +194,9 @@ extension Simulation {
         // A hint that cannot be delivered holds up the tombstones of its lane, at every node.
         guard nodes.allSatisfy({ $0.store.hintNames.isEmpty }) else { return }
         let begin = now
-        while let (key, node, isGrave) = firstUnreaped() {
+        while let (key, node, what) = firstUnreaped() {
             if now > begin + Self.reapTime {
-                return report(
-                    Violation(
-                        .leftover, key: key,
-                        "node \(nodes[node].name) keeps a \(isGrave ? "grave" : "tombstone") of k\(key)"))
+                return report(Violation(.leftover, key: key, "node \(nodes[node].name) keeps \(what) of k\(key)"))
             }
             advance(to: now + .milliseconds(500))
             guard violation == nil else { return }
@@ -204,19 +204,28 @@ extension Simulation {
         note("all", "all tombstones reaped after \(now - begin)")
     }
 
-    private func firstUnreaped() -> (key: Int, node: Int, isGrave: Bool)? {
+    /// A key of which something had not expired when the faults stopped may do so at any time from then on.
+    private func mayExpireYet(_ key: Int) -> Bool {
+        history.writesByKey[key].contains { history.writes[$0].expiry.map { $0 > calmWall } ?? false }
+    }
+
+    private func firstUnreaped() -> (key: Int, node: Int, what: String)? {
         let damaged = Set(
             plan.keys.filter { key in nodes.contains { $0.store.isDamaged(key.object) } }.map {
                 plan.ringSize.partition(of: $0.object.position)
             })
         for (index, key) in plan.keys.enumerated()
-        where !damaged.contains(plan.ringSize.partition(of: key.object.position)) {
+        where !damaged.contains(plan.ringSize.partition(of: key.object.position)) && !mayExpireYet(index) {
             for node in replicas[index] {
                 guard let bytes = nodes[node].store.intactRecord(of: key.object),
                     let record = try? Record(decoding: bytes, for: key.object)
                 else { continue }
-                if record.isGrave { return (index, node, true) }
-                if let object = try? record.object(), object.isTombstone { return (index, node, false) }
+                if record.isGrave { return (index, node, "a grave") }
+                guard let object = try? record.object() else { continue }
+                if object.isTombstone { return (index, node, "a tombstone") }
+                if object.siblings.contains(where: { $0.hasExpired(at: calmWall) }) {
+                    return (index, node, "an expired version")
+                }
             }
         }
         return nil
@@ -242,8 +251,9 @@ extension Simulation {
             guard let listed = finalListings[bucket] else {
                 return report(Violation(.wrongListing, "the listing of \(plan.buckets[bucket].id) does not end"))
             }
-            let live = plan.keys.indices.filter { plan.keys[$0].bucket == bucket && !(finalValues[$0] ?? []).isEmpty }
-            report(ListingChecker().checkFinal(listed, live: live))
+            let judged = plan.keys.indices.filter { plan.keys[$0].bucket == bucket && !mayExpireYet($0) }
+            let live = judged.filter { !(finalValues[$0] ?? []).isEmpty }
+            report(ListingChecker().checkFinal(listed.filter { !mayExpireYet($0) }, live: live))
         }
     }
 

@@ -88,13 +88,21 @@ extension Simulation {
     private func put(
         _ client: Int, _ key: Int, _ node: Int, context: KnownContext?, condition: WriteCondition? = nil
     ) {
-        let write = history.begin(.put, key: key, client: client, covers: context?.values ?? [], at: now)
+        var expiry: WallTime?
+        if plan.expiryPerMille > 0, clients[client].random.chance(plan.expiryPerMille) {
+            let life = clients[client].random.span(plan.lifetime)
+            let wall = nodes[node].clock.now(at: now).wall
+            expiry = WallTime(microseconds: wall.microseconds + life.nanoseconds / 1_000)
+        }
+        let write = history.begin(
+            .put, key: key, client: client, covers: context?.values ?? [], expiry: expiry, at: now)
         var metadata = ContentMetadata()
         if clients[client].random.chance(300) { metadata.contentType = ByteBuffer(string: "text/plain") }
         var request = PutRequest(
             key: plan.keys[key].object, context: context?.context, metadata: metadata.encoded,
             value: SimulatedValue.encode(write, bytes: clients[client].random.within(plan.valueBytes)))
         request.condition = condition
+        request.expiry = expiry
         request.options = options(client, key)
         if clients[client].random.chance(plan.returnBodyPerMille) {
             request.returnedBody = clients[client].random.chance(500) ? .full : .head
@@ -180,9 +188,13 @@ extension Simulation {
         }
         guard let open = clients.open[id] else { return }
         clients.open[id]!.isAnswered = true
+        clients.open[id]!.expired = expired(key: open.key, by: answer.isOfGet ? process.node : nil)
         switch (open.operation, answer) {
         case (.read(_, _, _), .get(let answer)):
-            if case .found(let object, _) = answer { checkShown(object, key: open.key) }
+            if case .found(let object, _) = answer {
+                checkShown(object, key: open.key)
+                checkExpiry(object, key: open.key, by: process.node)
+            }
         case (.write(let clientRequest, let write), .write(let answer)):
             if case .ok(let participation, let object) = answer {
                 acknowledged(write, clientRequest, participation)
@@ -255,6 +267,23 @@ extension Simulation {
         return copies
     }
 
+    /// Which writes an answer may leave out: those that have expired by its coordinator's clock (nil: anybody may have
+    /// been it), or by the clocks of all replicas, which may have removed them.
+    private func expired(key: Int, by coordinator: Int?) -> Set<Int> {
+        guard plan.expiryPerMille > 0, key >= 0 else { return [] }
+        let judges = coordinator.map { [$0] } ?? Array(nodes.indices)
+        let wall = judges.map { nodes[$0].clock.latestWall(at: now) }.max()!
+        let agreed = replicas[key].map { nodes[$0].clock.latestWall(at: now) }.min()!
+        return history.expired(key: key) { $0 <= max(wall, agreed) }
+    }
+
+    /// What a coordinator shows has not expired by its own clock.
+    private func checkExpiry(_ object: ClientObject, key: Int, by node: Int) {
+        let wall = nodes[node].clock.now(at: now).wall
+        guard let version = object.siblings.first(where: { $0.hasExpired(at: wall) }) else { return }
+        report(Violation(.expiry, key: key, "\(nodes[node].name) shows \(version.dot), which has expired by its clock"))
+    }
+
     private func checkShown(_ object: ClientObject, key: Int) {
         if plan.forgets { return }
         let copies = allDurableCopies(of: key)
@@ -291,6 +320,7 @@ extension Simulation {
         let bucket = plan.buckets[plan.keys[open.key].bucket]
         var quorum = QuorumNumbers(bucket: bucket, options: options).read
         if isFinal, case .count(let r) = options.r { quorum = Int(r) }
+        if isFinal { finalExpired[open.key] = open.expired }
         let asked = quorum
         func check(_ participation: Participation, absent: Bool) {
             let (primaries, fallbacks) = (participation.primaries, participation.fallbacks)
@@ -315,7 +345,7 @@ extension Simulation {
             check(participation, absent: false)
             guard let values = values(of: object, key: open.key) else { return }
             if isFinal { finalValues[open.key] = values }
-            clients.remember(KnownContext(context: object.context, values: values), client: client, key: open.key)
+            remember(object, values, open, client)
             observe(values, open, client, quorum: quorum)
         case .unchanged:
             report(Violation(.wrongAnswer, key: open.key, "`unchanged` answers a read without condition"))
@@ -340,9 +370,19 @@ extension Simulation {
         return values
     }
 
+    /// A context covers what was left out as expired, too.
+    private func remember(_ object: ClientObject, _ values: [Int], _ open: OpenRequest, _ client: Int) {
+        let hidden = open.expired.subtracting(values).sorted().filter { write in
+            dots.dots(of: write).contains { object.context.clock.contains($0) }
+        }
+        clients.remember(
+            KnownContext(context: object.context, values: values + hidden), client: client, key: open.key)
+    }
+
     private func observe(_ values: [Int], _ open: OpenRequest, _ client: Int, quorum: Int) {
         let read = ReadObservation(
-            key: open.key, client: client, invoked: open.invoked, ended: now, values: values, quorum: quorum)
+            key: open.key, client: client, invoked: open.invoked, ended: now, values: values, quorum: quorum,
+            expired: open.expired)
         let checker = ReadChecker()
         report(checker.check(read, in: history))
         history.noteShown(read, strict: checker.isStrict(read, history.promises[open.key]))
@@ -361,9 +401,11 @@ extension Simulation {
             history.end(
                 write, .acknowledged, needed: needed(request, key: open.key), primaries: participation.primaries,
                 at: now)
-            report(ConditionChecker().check(write, request, open.invoked, dots: dots, in: history))
+            report(
+                ConditionChecker().check(
+                    write, request, open.invoked, dots: dots, expired: open.expired, in: history))
             if let object, let values = values(of: object, key: open.key) {
-                clients.remember(KnownContext(context: object.context, values: values), client: client, key: open.key)
+                remember(object, values, open, client)
                 // What stood at the coordinating replica when it was stamped: no quorum was read.
                 observe(values, open, client, quorum: 0)
             }
@@ -483,6 +525,13 @@ extension Simulation {
             "c\(id.client)", "hears \(answer.map { "\($0)" } ?? "nothing") of its change of \(plan.buckets[bucket].id)")
         if case .stored = answer, change.conflictMode == .lww { bucketsTurned.insert(bucket) }
         scheduleNextTurn(id.client)
+    }
+}
+
+extension ClientAnswer {
+    /// Answered by the node that was asked: a get is never forwarded.
+    fileprivate var isOfGet: Bool {
+        if case .get = self { true } else { false }
     }
 }
 

@@ -68,6 +68,8 @@ struct OpenRequest {
     var otherListings = 0
     /// The node has answered; the answer is on its way.
     var isAnswered = false
+    /// Writes that its answer may leave out as expired.
+    var expired: Set<Int> = []
 }
 
 struct Client {

@@ -20,7 +20,8 @@ enum ObjectPrinter {
         }
         for (number, version) in versions.enumerated() {
             let time = timestamp(version.lastModifiedMicroseconds)
-            let size = version.isDeleted ? "deleted" : "\(version.value.readableBytes) bytes"
+            var size = version.isDeleted ? "deleted" : "\(version.value.readableBytes) bytes"
+            if let left = version.secondsLeft { size += ", expires in \(left) s" }
             Swift.print("[\(number + 1)] \(version.tag)  \(time)  \(size)  \(version.contentType)")
             for (name, value) in version.userMetadata { Swift.print("    \(name): \(value)") }
             if !version.isDeleted { write(version.value) }
@@ -40,6 +41,7 @@ enum ObjectPrinter {
                     "lastModified": timestamp(version.lastModifiedMicroseconds),
                     "metadata": Dictionary(version.userMetadata.map { ($0.name, $0.value) }) { $1 },
                 ]
+                if let left = version.secondsLeft { fields["secondsLeft"] = left }
                 // JSON holds text alone: other bytes are given in base64.
                 if let text = String(validating: version.value.readableBytesView, as: UTF8.self) {
                     fields["value"] = text

@@ -10,9 +10,9 @@ struct TombstonesCommand: AsyncParsableCommand {
               torc cluster tombstones
               torc cluster tombstones --http 127.0.0.1:8108 --json
 
-            TOMBSTONES and GRAVES are what the node's last walk found in its own replicas; a grave is a tombstone that
-            is reaped, until all replicas have reaped it. LEADER begins the rounds that reap: ask it what they
-            wait for.
+            TOMBSTONES, EXPIRED and GRAVES are what the node's last walk found in its own replicas; a grave is a
+            tombstone that is reaped, until all replicas have reaped it. What has expired becomes a tombstone once
+            the clocks of all replicas say so. LEADER begins the rounds that reap: ask it what they wait for.
             """)
 
     @OptionGroup var admin: AdminOptions
@@ -21,6 +21,7 @@ struct TombstonesCommand: AsyncParsableCommand {
         struct Totals: Decodable {
             var reaped: UInt64
             var graves_closed: UInt64
+            var expired: UInt64
             var rounds: UInt64
             var failed_rounds: UInt64
         }
@@ -29,6 +30,7 @@ struct TombstonesCommand: AsyncParsableCommand {
             var n: Int
             var tombstones: Int
             var graves: Int
+            var expired: Int
             var leader: String
             var waits_for: String?
         }
@@ -40,18 +42,23 @@ struct TombstonesCommand: AsyncParsableCommand {
         let body = try await admin.get("/admin/tombstones")
         if admin.json { return print(String(decoding: body, as: UTF8.self), terminator: "") }
         let answer = try JSONDecoder().decode(Answer.self, from: body)
-        let (tombstones, graves) = answer.trees.reduce((0, 0)) { ($0.0 + $1.tombstones, $0.1 + $1.graves) }
+        let tombstones = answer.trees.reduce(0) { $0 + $1.tombstones }
+        let expired = answer.trees.reduce(0) { $0 + $1.expired }
+        let graves = answer.trees.reduce(0) { $0 + $1.graves }
         print(
-            "\(tombstones) tombstones and \(graves) graves wait; \(answer.totals.reaped) were reaped since the start, "
-                + "\(answer.totals.failed_rounds) of \(answer.totals.rounds) rounds failed")
+            "\(tombstones) tombstones, \(expired) expired and \(graves) graves wait; \(answer.totals.reaped) were reaped "
+                + "since the start, \(answer.totals.expired) expired, \(answer.totals.failed_rounds) of "
+                + "\(answer.totals.rounds) rounds failed")
         guard !answer.trees.isEmpty else { return }
         var table = TextTable([
-            .right("PARTITION"), .right("N"), .right("TOMBSTONES"), .right("GRAVES"), .left("LEADER"),
+            .right("PARTITION"), .right("N"), .right("TOMBSTONES"), .right("EXPIRED"), .right("GRAVES"),
+            .left("LEADER"),
             .left("LAST ROUND WAITED FOR"),
         ])
         for tree in answer.trees {
             table.add([
-                "\(tree.partition)", "\(tree.n)", "\(tree.tombstones)", "\(tree.graves)", tree.leader,
+                "\(tree.partition)", "\(tree.n)", "\(tree.tombstones)", "\(tree.expired)", "\(tree.graves)",
+                tree.leader,
                 tree.waits_for ?? "-",
             ])
         }

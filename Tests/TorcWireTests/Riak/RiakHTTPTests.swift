@@ -158,6 +158,25 @@ private func respond(
         #expect(summary("GET", "/buckets/b/keys/k?\(query)") == "400 \(message)\n")
     }
 
+    @Test(arguments: [
+        ("1", 1), ("600", 600), ("0", nil), ("-5", nil), ("1.5", nil), ("3153600001", nil), ("soon", nil),
+    ])
+    func lifetimeOfAPut(text: String, seconds: UInt32?) throws {
+        let fields: HTTPFields = [.contentType: "text/plain", HTTPField.Name("X-Torc-TTL")!: text]
+        if let seconds {
+            let request = try object(parse("PUT", "/buckets/b/keys/k", fields))
+            guard case .put(let put) = request.request else {
+                Issue.record("not a put")
+                return
+            }
+            #expect(put.lifetimeSeconds == seconds && put.expiry == nil)
+        } else {
+            #expect(
+                summary("PUT", "/buckets/b/keys/k", fields)
+                    == "400 X-Torc-TTL must be a number of seconds from 1 to 3153600000\n")
+        }
+    }
+
     @Test func headersOfAPut() throws {
         let known = CausalContext(clock: VersionVector([first]), latestTimestamp: .zero)
         let token = base64(testKey.seal(known, for: objectKey("b", "k")))
@@ -329,6 +348,18 @@ private func respond(
         guard case .found(let object, _) = answer else { return }
         #expect(
             fields[HTTPField.Name("X-Riak-Vclock")!] == base64(testKey.seal(object.context, for: objectKey("b", "k"))))
+    }
+
+    @Test func howLongItStillStands() throws {
+        var expiring = version(first, "value")
+        expiring.expiry = WallTime(microseconds: 1_600_000_090_000_000)
+        guard case .found(var object, _) = found(expiring) else { return }
+        object.instant = WallTime(microseconds: 1_600_000_000_250_000)
+        let fields = try respond(.get(.found(object, all))).head.headerFields
+        #expect(fields[HTTPField.Name("X-Torc-TTL")!] == "90")
+        #expect(fields[HTTPField.Name("X-Torc-Expires")!] == "Sun, 13 Sep 2020 12:28:10 GMT")
+        let forEver = try respond(.get(found(version(first, "value")))).head.headerFields
+        #expect(forEver[HTTPField.Name("X-Torc-TTL")!] == nil)
     }
 
     @Test func notFoundAndTombstone() throws {

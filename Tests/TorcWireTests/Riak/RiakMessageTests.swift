@@ -137,6 +137,30 @@ private func + (left: ByteBuffer, right: ByteBuffer) -> ByteBuffer {
         #expect(metadata.indexes == [.init(name: text("i_bin"), value: text("x"))])
     }
 
+    /// In the user's metadata, in either direction; what is read can be written back as it is.
+    @Test(arguments: [("X-Torc-TTL", "60", 60), ("x-torc-ttl", "1", 1), ("X-Torc-TTL", "0", nil)])
+    func lifetimeOfAPut(name: String, value: String, seconds: UInt32?) throws {
+        var details = RiakPutDetails()
+        details.metadata.userMetadata = [
+            .init(name: text("mn"), value: text("mv")), .init(name: text(name), value: text(value)),
+        ]
+        let frame = RiakClientMessages.put(
+            RiakName(bucket: text("b"), key: text("k")), value: text("value"), details)
+        guard let seconds else {
+            #expect(throws: RiakRequestError.self) { try decoder.decode(frame, keyEntropy: testEntropy) }
+            return
+        }
+        guard case .object(let object) = try decoder.decode(frame, keyEntropy: testEntropy),
+            case .put(let put) = object.request
+        else {
+            Issue.record("not a put")
+            return
+        }
+        #expect(put.lifetimeSeconds == seconds)
+        #expect(
+            try ContentMetadata(decoding: put.metadata).userMetadata == [.init(name: text("mn"), value: text("mv"))])
+    }
+
     @Test func conditionsOfAPut() throws {
         func condition(_ hex: String, _ vclock: ByteBuffer? = nil) throws -> WriteCondition? {
             let body =

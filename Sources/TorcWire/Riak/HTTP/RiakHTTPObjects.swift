@@ -10,6 +10,9 @@ extension HTTPField.Name {
     static let riakVclock = HTTPField.Name("X-Riak-Vclock")!
     static let riakIfNotModified = HTTPField.Name("X-Riak-If-Not-Modified")!
     static let riakDeleted = HTTPField.Name("X-Riak-Deleted")!
+    /// Torc's own. Of a put: the seconds that the version stands. Of an answer: those that are left, and until when.
+    static let torcTTL = HTTPField.Name("X-Torc-TTL")!
+    static let torcExpires = HTTPField.Name("X-Torc-Expires")!
     static let link = HTTPField.Name("Link")!
     static let riakMetaPrefix = "x-riak-meta-"
     static let riakIndexPrefix = "x-riak-index-"
@@ -44,6 +47,11 @@ extension RiakHTTPTranslator {
                 key: key, context: try context(fields[.riakVclock], for: key),
                 metadata: try ContentMetadata(fields).encoded, value: body)
             put.options = options
+            if let life = fields[.torcTTL] {
+                put.lifetimeSeconds = try Self.checked { () throws(RiakRequestError) in
+                    try RiakLifetime.seconds(life)
+                }
+            }
             put.returnedBody = try target.flag("returnbody") == true ? .full : .nothing
             if preconditions.ifNoneMatch == .any {
                 put.condition = .ifNoneMatch

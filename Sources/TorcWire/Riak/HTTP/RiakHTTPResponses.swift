@@ -84,7 +84,7 @@ extension RiakHTTPTranslator {
             if isRead, let status = request.preconditions.statusOfRead(tag: tag, modifiedSeconds: modified) {
                 return RiakHTTPResponse(status, fields)
             }
-            for (name, value) in headers(of: version, request) {
+            for (name, value) in headers(of: version, object, request) {
                 // A name that HTTP cannot carry, from a client of the other interface, is left out.
                 if let name = HTTPField.Name(name) { fields.append(HTTPField(name: name, value: value)) }
             }
@@ -103,7 +103,7 @@ extension RiakHTTPTranslator {
         if request.acceptsMultipart {
             let boundary = Self.boundary(for: object)
             fields[.contentType] = "multipart/mixed; boundary=\(boundary)"
-            return RiakHTTPResponse(.multipleChoices, fields, body: multipart(siblings, boundary, request))
+            return RiakHTTPResponse(.multipleChoices, fields, body: multipart(siblings, object, boundary, request))
         }
         fields[.contentType] = "text/plain"
         let tags = siblings.map { VersionTag.tag(of: $0.dot) }
@@ -112,7 +112,9 @@ extension RiakHTTPTranslator {
     }
 
     /// What describes one version, in the order in which it is written. Values have no line breaks.
-    private func headers(of version: Sibling, _ request: RiakHTTPObjectRequest) -> [(name: String, value: String)] {
+    private func headers(
+        of version: Sibling, _ object: ClientObject, _ request: RiakHTTPObjectRequest
+    ) -> [(name: String, value: String)] {
         let metadata = (try? ContentMetadata(decoding: version.metadata)) ?? ContentMetadata()
         var type =
             metadata.contentType.readableBytes == 0
@@ -124,6 +126,11 @@ extension RiakHTTPTranslator {
         }
         headers.append(
             ("Link", RiakLinks.text(metadata.links, ofBucket: request.request.key.bucket.name, request.route)))
+        if let expiry = version.expiry, let left = object.secondsLeft(of: version) {
+            headers.append((HTTPField.Name.torcTTL.rawName, String(left)))
+            headers.append(
+                (HTTPField.Name.torcExpires.rawName, HTTPDate.text(seconds: expiry.microseconds / 1_000_000)))
+        }
         for pair in metadata.userMetadata {
             headers.append(("X-Riak-Meta-" + String(buffer: pair.name), String(buffer: pair.value)))
         }
@@ -143,13 +150,13 @@ extension RiakHTTPTranslator {
     }
 
     private func multipart(
-        _ siblings: [Sibling], _ boundary: String, _ request: RiakHTTPObjectRequest
+        _ siblings: [Sibling], _ object: ClientObject, _ boundary: String, _ request: RiakHTTPObjectRequest
     ) -> ByteBuffer {
         var body = ByteBuffer()
         body.reserveCapacity(siblings.reduce(256) { $0 + $1.value.readableBytes + 512 })
         for version in siblings {
             body.writeString("\r\n--\(boundary)\r\n")
-            for (name, value) in headers(of: version, request) where HTTPField.Name(name) != nil {
+            for (name, value) in headers(of: version, object, request) where HTTPField.Name(name) != nil {
                 body.writeString("\(name): \(value)\r\n")
             }
             body.writeString("Etag: \(VersionTag.tag(of: version.dot))\r\n")

@@ -108,9 +108,12 @@ package struct RiakRequestDecoder: Sendable {
             type: message.hasType ? message.type.byteBuffer : nil, bucket: message.bucket.byteBuffer,
             key: madeKey ?? message.key.byteBuffer)
         let content = message.content
+        var metadata = ContentMetadata(content)
+        let life = try RiakLifetime.take(from: &metadata)
         var put = PutRequest(
             key: key, context: message.hasVclock ? try context(message.vclock, for: key) : nil,
-            metadata: ContentMetadata(content).encoded, value: content.value.byteBuffer)
+            metadata: metadata.encoded, value: content.value.byteBuffer)
+        put.lifetimeSeconds = life
         if message.hasW { put.options.w = RiakQuorum.decode(message.w) }
         if message.hasDw { put.options.dw = RiakQuorum.decode(message.dw) }
         if message.hasPw { put.options.pw = RiakQuorum.decode(message.pw) }

@@ -125,7 +125,7 @@ package struct RiakResponseEncoder: Sendable {
     }
 
     private func contents(of object: ClientObject) -> [RpbContent] {
-        object.siblings.map { RpbContent($0, headOnly: object.headOnly) }
+        object.siblings.map { RpbContent($0, of: object) }
     }
 
     private static func frame(_ code: RiakMessageCode, _ message: some Message) -> RiakFrame {
@@ -142,11 +142,11 @@ package struct RiakResponseEncoder: Sendable {
 }
 
 extension RpbContent {
-    init(_ sibling: Sibling, headOnly: Bool) {
+    init(_ sibling: Sibling, of object: ClientObject) {
         // Metadata that this build cannot read is left out; the value is worth having without it.
-        self.init(
-            value: headOnly ? ByteBuffer() : sibling.value,
-            metadata: (try? ContentMetadata(decoding: sibling.metadata)) ?? ContentMetadata())
+        var metadata = (try? ContentMetadata(decoding: sibling.metadata)) ?? ContentMetadata()
+        if let left = object.secondsLeft(of: sibling) { RiakLifetime.put(left, into: &metadata) }
+        self.init(value: object.headOnly ? ByteBuffer() : sibling.value, metadata: metadata)
         vtag = Data(copying: VersionTag.tag(of: sibling.dot))
         let (seconds, microseconds) = sibling.timestamp.rawValue.quotientAndRemainder(dividingBy: 1_000_000)
         lastMod = UInt32(clamping: seconds)
