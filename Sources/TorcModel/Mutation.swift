@@ -107,6 +107,19 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// Half of the members are enough to decide.
     case decideRingByMinority
 
+    // Moves.
+    /// While copies move, W in the list that reads go to is enough.
+    case writeToOneList
+    /// A replica that is compared for a move still takes writes of the ring before it.
+    case takeWritesOfFormerRing
+    /// Reads go to the next list before what moves has arrived.
+    case readBeforeArrival
+    /// Writes leave the former list before every node reads from the next.
+    case retireEarly
+    /// A node that holds a transition says that it is done with it before its lanes are.
+    case reportBeforeLanes
+    /// What a fenced node says counts.
+    case listenToFenced
     // Reaping.
     /// A tombstone is reaped when all replicas hold it, with no regard to messages that carry what it covers.
     case reapWithoutAging

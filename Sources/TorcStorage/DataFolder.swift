@@ -20,8 +20,11 @@ package struct StoreIdentity: Hashable, Sendable {
     /// Drawn when the folder was made; a copy of the folder has the same one.
     package var store: StoreID
     package var ringSize: RingSize
+    /// Of a node that joined a cluster that ran, the name that it joined by: its id does not follow from it.
+    package var joinedName: String?
 
-    package init(cluster: ClusterID, node: NodeID, store: StoreID, ringSize: RingSize) {
+    package init(cluster: ClusterID, node: NodeID, store: StoreID, ringSize: RingSize, joinedName: String? = nil) {
+        self.joinedName = joinedName
         self.cluster = cluster
         self.node = node
         self.store = store
@@ -40,7 +43,9 @@ package enum FolderState: Hashable, Sendable {
 
 /// A data folder that this process holds.
 package final class DataFolder: Sendable {
-    package static let format = 1
+    /// A folder of a node that joined: an older build would take it for a damaged one.
+    package static let format = 2
+    private static let declaredFormat = 1
 
     package let path: String
     package let identity: StoreIdentity
@@ -85,9 +90,9 @@ package final class DataFolder: Sendable {
     }
 
     /// Takes a folder for this process. All checks come before the first write. `create`: make the folder
-    /// where there is none.
+    /// where there is none. `joinedName`: what is noted in a new one.
     package static func open(
-        _ path: String, cluster: ClusterID, node: NodeID, ringSize: RingSize, create: Bool
+        _ path: String, cluster: ClusterID, node: NodeID, ringSize: RingSize, joinedName: String? = nil, create: Bool
     ) throws(StoreError) -> DataFolder {
         let path = normalized(path)
         _ = try check(path, cluster: cluster, node: node, ringSize: ringSize, create: create)
@@ -103,7 +108,8 @@ package final class DataFolder: Sendable {
             case .vacant:
                 var generator = SystemRandomNumberGenerator()
                 let identity = StoreIdentity(
-                    cluster: cluster, node: node, store: StoreID(rawValue: generator.next()), ringSize: ringSize)
+                    cluster: cluster, node: node, store: StoreID(rawValue: generator.next()), ringSize: ringSize,
+                    joinedName: joinedName)
                 try Files.replace(path + "/IDENTITY", with: encode(identity, ready: false))
                 try Files.syncFolder(of: path)
                 return DataFolder(path: path, identity: identity, isNew: true, lock: lock)
@@ -177,12 +183,12 @@ extension DataFolder {
 
     private static func encode(_ identity: StoreIdentity, ready: Bool) -> [UInt8] {
         let text = """
-            torc-data \(format)
+            torc-data \(identity.joinedName == nil ? declaredFormat : format)
             cluster \(identity.cluster)
             node \(identity.node)
             store \(identity.store)
             ring \(identity.ringSize.partitions)
-            state \(ready ? "ready" : "creating")
+            state \(ready ? "ready" : "creating")\(identity.joinedName.map { "\njoined \($0)" } ?? "")
 
             """
         return Array((text + "checksum \(hexadecimal(checksum(text)))\n").utf8)
@@ -206,8 +212,9 @@ extension DataFolder {
         }
         // The rest of a newer format is not for this build to judge.
         guard found <= format else { throw .newerFormat(path: path, found: found, supported: format) }
-        let covered = lines.prefix(6).joined(separator: "\n") + "\n"
-        guard UInt64(try field(6, "checksum"), radix: 16) == checksum(covered) else {
+        let fields = found == declaredFormat ? 6 : 7
+        let covered = lines.prefix(fields).joined(separator: "\n") + "\n"
+        guard UInt64(try field(fields, "checksum"), radix: 16) == checksum(covered) else {
             throw .damagedIdentity(path: path, reason: "the checksum does not match")
         }
         guard let cluster = UInt64(try field(1, "cluster"), radix: 16),
@@ -221,7 +228,7 @@ extension DataFolder {
         }
         let identity = StoreIdentity(
             cluster: ClusterID(rawValue: cluster), node: NodeID(rawValue: node), store: StoreID(rawValue: store),
-            ringSize: ringSize)
+            ringSize: ringSize, joinedName: found == declaredFormat ? nil : String(try field(6, "joined")))
         return (identity, state == "ready")
     }
 }

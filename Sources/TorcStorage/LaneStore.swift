@@ -41,8 +41,8 @@ package enum CommitOutcome: Hashable, Sendable {
 package final class LaneStore: @unchecked Sendable {
     private let store: NodeStore
     private let lane: Int
-    private let partitions: [PartitionID]
-    private let families: [Family?]
+    private var partitions: [PartitionID]
+    private var families: [Family?]
     /// The number of the last leaf change, and whether there was one since the leaves were stored; by partition.
     private var numbers: [UInt64]
     private var isDirty: [Bool]
@@ -58,7 +58,7 @@ package final class LaneStore: @unchecked Sendable {
     private var finishedRoundLog: UInt64?
     /// `NodeStore.loggedBytes` at which the next partition's leaves are stored.
     private var nextStoreAt: UInt64
-    private let bytesBetweenStores: UInt64
+    private var bytesBetweenStores: UInt64
 
     /// `partitions`: those whose leaves it stores.
     init(store: NodeStore, lane: Int, partitions: [PartitionID], numbers: [PartitionID: UInt64]) {
@@ -76,6 +76,17 @@ package final class LaneStore: @unchecked Sendable {
     }
 
     deinit { torc_value_destroy(value) }
+
+    /// Partitions that the lane writes to from now on; the store has families for them. Known ones change nothing.
+    package func add(_ more: [PartitionID]) {
+        families = store.partitions
+        let known = Set(partitions)
+        let new = more.filter { !known.contains($0) }
+        if new.isEmpty { return }
+        partitions += new
+        bytesBetweenStores = UInt64(store.options.leafStoreBytes / partitions.count)
+        nextStoreAt = min(nextStoreAt, store.loggedBytes.load(ordering: .relaxed) + bytesBetweenStores)
+    }
 
     /// A record, if memory can tell. Never waits for the disk.
     package func readInMemory(_ place: RecordPlace, _ key: ObjectKey) -> MemoryRead {

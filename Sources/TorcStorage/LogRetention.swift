@@ -19,6 +19,14 @@ struct LogRetention {
         lanes[lane].finished = (log, sequence)
     }
 
+    /// A lane gets partitions whose leaves stand as they were in this file, and has stored nothing of them since.
+    mutating func hold(lane: Int, from log: UInt64) {
+        lanes[lane].floor = min(lanes[lane].floor, log)
+        if let finished = lanes[lane].finished, finished.log > log { lanes[lane].finished = nil }
+    }
+
+    var laneCount: Int { lanes.count }
+
     /// The oldest file that is still needed, when a sync has raised it.
     mutating func synced(through sequence: UInt64) -> UInt64? {
         let before = floor

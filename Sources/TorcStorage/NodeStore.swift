@@ -31,8 +31,8 @@ package final class NodeStore: Sendable {
     let merkle: Family
     let meta: Family
     let hints: Family
-    /// By partition number.
-    let partitions: [Family?]
+    /// By partition number. Families are added while the node runs, and never removed.
+    private let families: Mutex<[Family?]>
     private let otherFamilies: [Family]
     private let folder: DataFolder
     let logger: Logger
@@ -64,15 +64,42 @@ package final class NodeStore: Sendable {
                 others.append(family)
             }
         }
-        self.partitions = partitions
+        self.families = Mutex(partitions)
         otherFamilies = others
         self.logger = logger
         retention = Mutex(LogRetention(laneCount: laneCount, log: logNumber))
     }
 
+    /// By partition number.
+    var partitions: [Family?] { families.withLock { $0 } }
+
+    func familyIfPresent(_ partition: PartitionID) -> Family? { families.withLock { $0[partition.index] } }
+
     /// The partitions whose families exist.
     package var partitionsPresent: [PartitionID] {
-        partitions.indices.filter { partitions[$0] != nil }.map { PartitionID($0) }
+        let partitions = partitions
+        return partitions.indices.filter { partitions[$0] != nil }.map { PartitionID($0) }
+    }
+
+    /// Makes families for those partitions that have none, each with a note that its leaves are empty: or a crash
+    /// would have them computed. One call at a time; lanes are told after it (`LaneStore.add`). Blocks.
+    package func addPartitions(_ wanted: [PartitionID]) throws(StoreError) {
+        let absent = wanted.filter { familyIfPresent($0) == nil }
+        if absent.isEmpty { return }
+        let log = try database.currentLogNumber()
+        retention.withLock { retention in
+            for partition in absent {
+                retention.hold(
+                    lane: LaneConfiguration.lane(of: partition, laneCount: retention.laneCount), from: log)
+            }
+        }
+        let made = try database.createFamilies(absent.map { (FamilyName.name(of: $0), TORC_FAMILY_PARTITION) })
+        let note = ByteBuffer(integer: database.latestSequence)
+        try write(absent.map { (merkle, StoredLeaves.noteKey($0), note) })
+        try sync()
+        families.withLock { families in
+            for (partition, family) in zip(absent, made) { families[partition.index] = family }
+        }
     }
 
     // MARK: Opening
@@ -139,7 +166,10 @@ package final class NodeStore: Sendable {
             var tables = [LeafTable](repeating: LeafTable(layout: layout), count: laneCount)
             var lanes: [LaneStore] = []
             for lane in 0..<laneCount {
-                let own = held.filter { LaneConfiguration.lane(of: $0, laneCount: laneCount) == lane }
+                // Also of what is not held: it may be again, and until its records are removed the leaves show them.
+                let own = store.partitionsPresent.filter {
+                    LaneConfiguration.lane(of: $0, laneCount: laneCount) == lane
+                }
                 var numbers: [PartitionID: UInt64] = [:]
                 for partition in own {
                     let leaves = recovered[partition]!
@@ -148,9 +178,7 @@ package final class NodeStore: Sendable {
                         tables[lane][TreeID(partition: partition, copies: copies)] = values
                     }
                 }
-                // Nobody writes what is not held, but its leaves, too, must be noted as good while the log goes on.
-                let beyond = lane == 0 ? report.partitionsBeyond : []
-                lanes.append(LaneStore(store: store, lane: lane, partitions: own + beyond, numbers: numbers))
+                lanes.append(LaneStore(store: store, lane: lane, partitions: own, numbers: numbers))
             }
             let hints = try store.countHints(laneCount: laneCount)
             let elapsed = (clock.now - start).components

@@ -59,7 +59,7 @@ extension NodeStore {
     }
 
     func family(_ partition: PartitionID) -> Family {
-        guard let family = partitions[partition.index] else {
+        guard let family = familyIfPresent(partition) else {
             preconditionFailure("this node's store has no family for \(partition)")
         }
         return family

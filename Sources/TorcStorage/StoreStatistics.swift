@@ -55,6 +55,18 @@ extension NodeStore {
         return result
     }
 
+    /// Bytes of a partition's records, roughly: for plans.
+    package func liveBytes(of partition: PartitionID) -> UInt64 {
+        guard let family = familyIfPresent(partition),
+            database.property("rocksdb.estimate-num-keys", of: family) > 0
+        else { return 0 }
+        let tables = database.property("rocksdb.estimate-live-data-size", of: family)
+        let memory =
+            database.property("rocksdb.num-entries-active-mem-table", of: family) == 0
+            ? 0 : database.property("rocksdb.cur-size-active-mem-table", of: family)
+        return tables + memory
+    }
+
     /// Keys of a partition, roughly: for status pages.
     package func keysEstimate(of partition: PartitionID) -> UInt64 {
         database.property("rocksdb.estimate-num-keys", of: family(partition))

@@ -16,6 +16,7 @@ struct Torc: AsyncParsableCommand {
               torc delete carts alice
               torc ping --node 127.0.0.1:8087,127.0.0.1:8097
               torc cluster status                       the members, as one node sees them
+              torc cluster join                         how nodes are added; also leave, remove, replace
               torc cluster repair --wait                compare a node's replicas with all others' now
               torc bench load --put                     measure a running cluster
               torc version

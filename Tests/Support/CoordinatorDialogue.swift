@@ -49,7 +49,7 @@ package struct CoordinatorDialogue {
             configuration: LaneConfiguration(
                 node: NodeID(rawValue: node), lane: 0, laneCount: 1, incarnation: Incarnation(rawValue: incarnation),
                 hashSeed: Self.seed, limits: limits),
-            ring: ring, properties: PropertiesTable([entry]))
+            placement: Placement(ring), properties: PropertiesTable([entry]))
         for peer in up ?? Array(1...members) where peer != node { _ = self.up(peer) }
     }
 

@@ -30,6 +30,10 @@ package struct LaneCluster {
     package private(set) var pieces: [ListPiece] = []
     package private(set) var observations: [LaneObservation] = []
     package private(set) var reports: [RepairReport] = []
+    /// By node, how far it said last that it is with what moves to it.
+    package private(set) var progress: [Int: LaneProgress] = [:]
+    /// Every message that was sent.
+    package private(set) var told: [PeerMessage] = []
     /// Messages that crossed the network, by kind.
     package private(set) var sent: [String: Int] = [:]
     /// What a node's wall clock shows, where it is not what the others' do.
@@ -38,9 +42,9 @@ package struct LaneCluster {
     private var queue: [Delivery] = []
     private var requests: UInt64 = 0
 
-    /// `repair` nil: off.
+    /// `repair` nil: off. `others`: nodes that own nothing.
     package init(
-        members: Int = 3, partitions: Int = 8, properties: PropertiesTable = PropertiesTable(),
+        members: Int = 3, others: Int = 0, partitions: Int = 8, properties: PropertiesTable = PropertiesTable(),
         limits: LaneLimits = LaneLimits(), repair: RepairLimits? = nil
     ) {
         var limits = limits
@@ -49,22 +53,41 @@ package struct LaneCluster {
         let size = RingSize(partitions: partitions)!
         let ring = Ring(
             epoch: 1, size: size, owners: (0..<partitions).map { NodeID(rawValue: UInt64($0 % members + 1)) })
-        nodes = (1...members).map { number in
+        placement = Placement(ring)
+        nodes = (1...members + others).map { number in
             let configuration = LaneConfiguration(
                 node: NodeID(rawValue: UInt64(number)), lane: 0, laneCount: 1,
                 incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42),
                 limits: limits)
             return Node(
                 lane: Lane(
-                    configuration: configuration, ring: ring, properties: properties,
+                    configuration: configuration, placement: Placement(ring), properties: properties,
                     leaves: LeafTable(layout: LeafLayout(ringSize: size)),
                     generator: SeededGenerator(seed: UInt64(number))))
         }
-        for number in 1...members {
-            for peer in 1...members where peer != number {
+        for number in 1...members + others {
+            for peer in 1...members + others where peer != number {
                 handle(.peerUp(NodeID(rawValue: UInt64(peer))), at: number)
             }
         }
+        settle()
+    }
+
+    // MARK: Rings
+
+    /// The placement that the nodes hold, those aside that were left out of a change.
+    package private(set) var placement: Placement
+
+    package mutating func follow(_ next: Placement, except absent: Int...) {
+        placement = next
+        for number in nodes.indices.map({ $0 + 1 }) where !absent.contains(number) {
+            handle(.ringChanged(next), at: number)
+        }
+        settle()
+    }
+
+    package mutating func follow(_ number: Int) {
+        handle(.ringChanged(placement), at: number)
         settle()
     }
 
@@ -86,6 +109,12 @@ package struct LaneCluster {
             handle(.listContinue(RequestID(rawValue: requests)), at: number)
             settle()
         }
+    }
+
+    /// A message of another node.
+    package mutating func tell(_ number: Int, _ message: PeerMessage, from other: Int) {
+        handle(.peer(from: NodeID(rawValue: UInt64(other)), message), at: number)
+        settle()
     }
 
     package mutating func repair(_ number: Int, _ partition: PartitionID? = nil) {
@@ -183,10 +212,12 @@ package struct LaneCluster {
         case .send(let message, let target):
             let kind = String("\(message)".prefix { $0 != "(" })
             if target != node { sent[kind, default: 0] += 1 }
+            told.append(message)
             queue.append(Delivery(from: node, to: target, message: message))
         case .answer(_, let answer): answers.append(answer)
         case .listed(_, let piece): pieces.append(piece)
         case .repaired(_, let report): reports.append(report)
+        case .progress(let told): progress[number] = told
         case .observed(let observation): observations.append(observation)
         }
     }

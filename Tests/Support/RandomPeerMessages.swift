@@ -18,9 +18,9 @@ extension SeededGenerator {
         case 0:
             return .write(
                 ReplicaWrite(
-                    operation: operation, key: objectKey(), copies: copies, body: versionedObject().encoded,
-                    dot: maybe { $0.dot() }, hint: maybe { NodeID(rawValue: $0.number()) },
-                    token: maybe { $0.linkToken() }))
+                    operation: operation, key: objectKey(), copies: copies, epoch: number(),
+                    body: versionedObject().encoded, dot: maybe { $0.dot() },
+                    hint: maybe { NodeID(rawValue: $0.number()) }, token: maybe { $0.linkToken() }))
         case 1:
             return .wrote(
                 operation, pick([.stored, .superseded(by: HybridTimestamp(rawValue: number())), .failed(failure())]))
@@ -48,7 +48,8 @@ extension SeededGenerator {
             return .page(
                 PageRequest(
                     operation: operation, partition: PartitionID(rawValue: UInt16(truncatingIfNeeded: next())),
-                    subject: chance(2) ? .keys(bucket()) : .buckets(type: bytes(0...8)), after: maybe { $0.bytes() }))
+                    copies: copies, subject: chance(2) ? .keys(bucket()) : .buckets(type: bytes(0...8)),
+                    after: maybe { $0.bytes() }))
         case 7:
             return .pageResult(
                 operation,

@@ -16,6 +16,7 @@ extension SeededGenerator {
         var state = ClusterState(declared: try! .declared(members: members, size: size))
         for _ in 0..<Int.random(in: 0...3, using: &self) {
             if let plan = try? RingPlan(changes: [stagedChange(of: state)], of: state) { state = plan.next }
+            for _ in 0..<Int.random(in: 0...2, using: &self) where state.transition != nil { state = state.advanced() }
         }
         return state
     }
@@ -33,6 +34,16 @@ extension SeededGenerator {
         return pick([.join(clusterMember()), .leave(member), .remove(member), .replace(member, by: clusterMember())])
     }
 
+    package mutating func handoffReport() -> HandoffReport {
+        var report = HandoffReport()
+        report.total = Int.random(in: 0...1_000, using: &self)
+        report.pending = Int.random(in: 0...report.total, using: &self)
+        report.compares = UInt8.random(in: 0...255, using: &self)
+        report.holds = UInt8.random(in: 0...255, using: &self)
+        report.keepsHints = chance(2)
+        return report
+    }
+
     package mutating func acceptedRing() -> AcceptedRing {
         AcceptedRing(ballot: ringBallot(), state: clusterState())
     }
@@ -41,7 +52,7 @@ extension SeededGenerator {
         let body: RingMessage.Body = pick([
             .version, .prepare(ringBallot()), .promise(ringBallot(), maybe { $0.acceptedRing() }),
             .accept(ringBallot(), clusterState()), .accepted(ringBallot()),
-            .refused(ringBallot(), promised: ringBallot()), .decided(clusterState()),
+            .refused(ringBallot(), promised: ringBallot()), .decided(clusterState()), .report(handoffReport()),
         ])
         let version = RingVersion(
             generation: RingGeneration(number: number(), forcedBy: NodeID(rawValue: number())), epoch: number(),

@@ -79,9 +79,39 @@ package struct RingDialogue {
         for node in nodes { handle(.tick, at: node) }
     }
 
+    /// Everybody says that what moves has arrived, until nothing moves any more.
+    package mutating func arrive(except absent: UInt64...) {
+        let nodes = machines.keys.sorted().filter { !absent.contains($0) }
+        for node in nodes {
+            for peer in nodes where peer != node { handle(.peerUp(NodeID(rawValue: peer)), at: node) }
+        }
+        deliver { from, to, _ in !absent.contains(from) && !absent.contains(to) }
+        for _ in 0..<2 {
+            for node in nodes where machines[node]!.state.transition != nil { arrived(at: node) }
+            deliver { from, to, _ in !absent.contains(from) && !absent.contains(to) }
+        }
+    }
+
+    package mutating func arrived(at node: UInt64) {
+        var report = HandoffReport()
+        report.compares = .max
+        handle(.progress(report), at: node)
+    }
+
     package func epoch(_ node: UInt64) -> UInt64 { machines[node]!.state.ring.epoch }
+
+    package func phase(_ node: UInt64) -> Placement.Phase? { machines[node]!.state.transition?.phase }
 
     package static func joiner(_ node: UInt64) -> StagedChange {
         .join(ClusterMember(claim: ClaimMember(node: NodeID(rawValue: node))))
+    }
+}
+
+extension ClusterState {
+    /// When what moves has moved.
+    package var atRest: ClusterState {
+        var state = self
+        while state.transition != nil { state = state.advanced() }
+        return state
     }
 }

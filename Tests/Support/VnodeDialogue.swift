@@ -42,7 +42,7 @@ package struct VnodeDialogue {
         self.store = store
         let leaves = Self.leaves(of: store.map { (Self.key($0.key), $0.value) }, layout: LeafLayout(ringSize: size))
         vnodes = Vnodes(configuration: configuration, leaves: leaves, generator: SeededGenerator(seed: incarnation))
-        vnodes.ringChanged(ring)
+        vnodes.ringChanged(Placement(ring))
     }
 
     /// A start over the same store: what was in memory is gone.
@@ -87,7 +87,8 @@ package struct VnodeDialogue {
     ) -> [String] {
         let (address, operation) = address(by)
         let write = ReplicaWrite(
-            operation: operation, key: Self.key(name), copies: copies, body: body, dot: dot.map { notation.dot($0) })
+            operation: operation, key: Self.key(name), copies: copies, epoch: 1, body: body,
+            dot: dot.map { notation.dot($0) })
         return submit(name, .write(write), address)
     }
 

@@ -25,7 +25,7 @@ import TorcSimulation
 
     @Test func noNodeGoesBackAndNoRingComesFromNowhere() {
         let second = next(first, leaver: 1)
-        let third = next(second, leaver: 2)
+        let third = second.advanced()
         var checker = RingChecker(first: first)
         #expect(checker.installed(third, node: 0)?.promise == .wrongRing)
         checker = RingChecker(first: first)

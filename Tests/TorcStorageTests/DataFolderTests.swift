@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 import TorcModel
@@ -44,6 +45,26 @@ import TorcStorage
         try harness.put("k", "v")
         try harness.close()
         return path
+    }
+
+    /// The folder of a node that joined keeps the name, and an older build sees that it is of a newer format.
+    @Test func ofANodeThatJoined() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        let made = try DataFolder.open(
+            path, cluster: testCluster, node: testNode, ringSize: ringSize, joinedName: "node4", create: true)
+        #expect(made.identity.joinedName == "node4")
+        made.release()
+        #expect(try DataFolder.peek(path) == .unfinished(made.identity))
+        let again = try open(path)
+        #expect(again.identity == made.identity)
+        again.release()
+        let text = try String(contentsOfFile: path + "/IDENTITY", encoding: .utf8)
+        #expect(text.hasPrefix("torc-data 2\n") && text.contains("\njoined node4\nchecksum "))
+        // Another name under the same checksum.
+        let forged = text.replacing("node4", with: "node5")
+        try forged.write(toFile: path + "/IDENTITY", atomically: true, encoding: .utf8)
+        #expect(throws: StoreError.self) { try DataFolder.peek(path) }
     }
 
     @Test func whatBelongsToOthersIsRefusedUntouched() throws {
@@ -109,8 +130,8 @@ import TorcStorage
         let folder = TemporaryFolder()
         let path = try made(folder)
         shell("cp \(path)/IDENTITY \(folder.path)/good")
-        shell("sed -i 's/torc-data 1/torc-data 2/' \(path)/IDENTITY")
-        #expect(error { _ = try open(path) } == .newerFormat(path: path, found: 2, supported: 1))
+        shell("sed -i 's/torc-data 1/torc-data 3/' \(path)/IDENTITY")
+        #expect(error { _ = try open(path) } == .newerFormat(path: path, found: 3, supported: 2))
         shell("sed 's/^ring 8/ring 16/' \(folder.path)/good > \(path)/IDENTITY")
         #expect(
             error { _ = try open(path) }

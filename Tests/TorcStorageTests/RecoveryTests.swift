@@ -384,6 +384,41 @@ private func removeLog(
         try again.store.abandon()
     }
 
+    /// Partitions that are added while the store runs are like the others: after a crash their leaves come from the
+    /// log, also when most of it was removed, and also at a lane that had none.
+    @Test func partitionsThatAreAdded() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        var options = smallMemory
+        options.leafStoreBytes = 100_000
+        let harness = try Harness(path, laneCount: 2, partitions: [PartitionID(0)], options: options)
+        try harness.put((0...).lazy.map { "k\($0)" }.first { harness.partition(harness.key($0)).index == 0 }!, "v")
+        let added = (0..<8).map { PartitionID($0) }
+        try harness.store.addPartitions(added)
+        try harness.store.addPartitions(added)
+        for (index, lane) in harness.lanes.enumerated() {
+            lane.add(added.filter { LaneConfiguration.lane(of: $0, laneCount: 2) == index })
+        }
+        #expect(harness.store.partitionsPresent == added)
+        for index in 0..<80 { try harness.put("k\(index)", "v\(index)") }
+        try harness.store.sync()
+        let copied = folder.path + "/copy"
+        copyFolder(path, to: copied)
+        let crashed = try Harness(copied, laneCount: 2)
+        #expect(crashed.report.leavesRebuilt.isEmpty && crashed.leaves == harness.leaves, "\(crashed.report)")
+        try crashed.store.abandon()
+
+        let begun = try liveLogs(path).last!
+        let value = String(repeating: "x", count: 4000)
+        try archiveLog(of: harness, path) { try harness.put("k\($0 % 80)", "\($0) \(value)") }
+        try removeLog(upTo: begun, of: harness, path) { try harness.put("k\($0 % 80)", "\($0) \(value)") }
+        try harness.store.abandon()
+        let again = try Harness(path, laneCount: 2)
+        #expect(again.report.leavesRebuilt.isEmpty && again.leaves == harness.leaves, "\(again.report)")
+        #expect(try again.contents() == harness.model)
+        try again.store.abandon()
+    }
+
     /// The leaves survive many rounds of stores, rotations of the log and removals of archived files.
     @Test(arguments: [31, 32] as [UInt64]) func leavesAreNeverRebuilt(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)

@@ -39,11 +39,11 @@ package struct Coordinator: Sendable {
     private var latency = LatencyEstimate()
     private var window = ForwardWindow()
 
-    package init(configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable) {
+    package init(configuration: LaneConfiguration, placement: Placement, properties: PropertiesTable) {
         view = NodeView(
             node: configuration.node, incarnation: configuration.incarnation, hashSeed: configuration.hashSeed,
             limits: configuration.limits, patience: LatencyEstimate().patience)
-        lists = PreferenceLists(ring: ring)
+        lists = PreferenceLists(placement)
         self.properties = properties
         numbers = AskerNumbers(.requests, lane: configuration.lane, incarnation: configuration.incarnation)
     }
@@ -81,13 +81,10 @@ package struct Coordinator: Sendable {
         _ get: GetRequest, _ request: RequestID, _ deadline: MonotonicTime, _ now: Now,
         _ effects: inout [CoordinatorEffect]
     ) throws(Refusal) {
-        let properties = properties[get.key.bucket]
-        let replicas = lists.replicas(of: get.key, copies: Int(properties.n))
-        let quorum = try Quorums(options: get.options, properties: properties, replicaCount: replicas.count).read()
         let reader = Reader.client(request, headOnly: get.headOnly, unlessClock: get.unlessClock)
         let id = numbers.nextOperation()
-        requests[request] = id
-        read(id, get.key, properties.n, reader, replicas, quorum, deadline, now, &effects)
+        try read(id, get.key, reader, get.options, properties[get.key.bucket], deadline, now, &effects)
+        if gets[id] != nil { requests[request] = id }
     }
 
     package mutating func list(
@@ -107,7 +104,7 @@ package struct Coordinator: Sendable {
             }
         listings[id] = ListOperation(
             request: request, subject: list.subject, copies: Int(copies),
-            partitionCount: lists.ring.size.partitions, deadline: deadline)
+            partitionCount: lists.placement.ring.size.partitions, deadline: deadline)
         requests[request] = id
         timers.wake(id, .list, at: deadline)
         advanceListing(id, now, &effects)
@@ -154,95 +151,77 @@ package struct Coordinator: Sendable {
         var request = request
         if case .put(let put) = request, put.lifetimeSeconds != nil { request = .put(put.expiring(from: now.wall)) }
         let key = request.key
-        let replicas = lists.replicas(of: key, copies: Int(properties.n))
-        let needed = try needed(for: request, properties, replicas.count)
-        let reachable = view.reachable(of: replicas)
-        var fallbacks = needed.isSloppy ? lists.fallbacks(of: key, copies: Int(properties.n)) : []
-        let own: OwnPlace
-        if let place = replicas.firstIndex(of: view.node) {
-            own = .primary(place)
-        } else if needed.isSloppy, reachable.isEmpty, !writer.isPeer {
-            // Always writable: what no primary can be reached for is minted here, on what is kept for the first.
-            if !fallbacks.contains(view.node) { fallbacks.append(view.node) }
-            own = .fallback(fallbacks.firstIndex(of: view.node)!)
-        } else {
-            try forward(request, for: writer, properties, replicas, needed.copies, deadline, now, &effects)
+        if case .put(let put) = request {
+            let bytes = put.metadata.readableBytes + put.value.readableBytes
+            guard bytes <= view.limits.objectBytes else {
+                throw .objectTooLarge(bytes: bytes, limit: view.limits.objectBytes)
+            }
+        }
+        let plan = try plan(request.key, request.options, isDelete: request.isDelete, properties, writer)
+        let nodes = plan.replicas.nodes
+        let reachable = view.reachable(of: nodes)
+        switch plan.own {
+        // Who is not read from may lack what a condition asks about.
+        case .primary(let place) where plan.replicas.serving.contains(place) || writer.isPeer: break
+        case .fallback: break
+        case .primary, .outside:
+            try forward(request, for: writer, properties, plan, deadline, now, &effects)
             return
         }
-        if reachable.count < needed.primaries {
-            throw .unreachable(needed: needed.primaries, reachable: reachable.count)
-        }
-        if reachable.count < needed.copies {
-            let spare = fallbacks.count { view.reaches($0) }
-            let possible = reachable.count + min(spare, replicas.count - reachable.count)
-            if possible < needed.copies { throw .unreachable(needed: needed.copies, reachable: possible) }
+        if reachable.count < nodes.count {
+            try plan.check(reachable: reachable, spare: plan.fallbacks.count { view.reaches($0) })
         }
         switch request {
         case .get: preconditionFailure("a get is not written")
         case .put(let put):
-            let quorums = try Quorums(options: put.options, properties: properties, replicaCount: replicas.count)
-            let quorum = put.condition == nil ? nil : try quorums.readBeforeCondition()
             let id = register(writer)
             let operation = PutOperation(
-                id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
-                fallbacks: fallbacks, needed: needed, context: put.context,
+                id: id, key: key, writer: writer, options: put.options, properties: properties, plan: plan,
+                context: put.context,
                 change: .put(metadata: put.metadata, value: put.value, expiry: put.expiry, writeID: put.writeID),
                 condition: put.condition, returnedBody: put.returnedBody, deadline: deadline)
-            guard let quorum else {
+            guard put.condition != nil else {
                 add(operation, id, now, &effects)
                 return
             }
             puts[id] = operation
             wakePut(id, now)
-            read(
-                numbers.nextOperation(), key, properties.n, .condition(of: id), replicas, quorum, deadline, now,
-                &effects)
+            readFirst(key, .condition(of: id), put.options, properties, deadline, now, &effects)
         case .delete(let delete):
+            let id = register(writer)
             if let context = delete.context {
-                let id = register(writer)
                 let operation = PutOperation(
-                    id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
-                    fallbacks: fallbacks, needed: needed, context: context, change: .delete, deadline: deadline)
+                    id: id, key: key, writer: writer, options: delete.options, properties: properties, plan: plan,
+                    context: context, change: .delete, deadline: deadline)
                 add(operation, id, now, &effects)
                 return
             }
-            let quorum = try Quorums(
-                options: delete.options, properties: properties, replicaCount: replicas.count
-            ).readBeforeDelete()
-            let id = register(writer)
             deletes[id] = DeleteOperation(
-                writer: writer, key: key, properties: properties, replicas: replicas, own: own,
-                fallbacks: fallbacks, needed: needed, deadline: deadline)
-            read(
-                numbers.nextOperation(), key, properties.n, .deletion(of: id), replicas, quorum, deadline, now, &effects
-            )
+                writer: writer, key: key, options: delete.options, properties: properties, plan: plan,
+                deadline: deadline)
+            readFirst(key, .deletion(of: id), delete.options, properties, deadline, now, &effects)
         }
     }
 
-    private func needed(
-        for request: ClientRequest, _ properties: BucketProperties, _ replicaCount: Int
-    ) throws(Refusal) -> WriteQuorum {
-        switch request {
-        case .get: preconditionFailure("a get is not written")
-        case .put(let put):
-            let bytes = put.metadata.readableBytes + put.value.readableBytes
-            guard bytes <= view.limits.objectBytes else {
-                throw .objectTooLarge(bytes: bytes, limit: view.limits.objectBytes)
-            }
-            return try Quorums(options: put.options, properties: properties, replicaCount: replicaCount).write()
-        case .delete(let delete):
-            return try Quorums(options: delete.options, properties: properties, replicaCount: replicaCount).delete()
-        }
+    /// Where a write goes by the present ring.
+    private mutating func plan(
+        _ key: ObjectKey, _ options: QuorumOptions, isDelete: Bool, _ properties: BucketProperties, _ writer: Writer
+    ) throws(Refusal) -> WritePlan {
+        try WritePlan(
+            key, options, isDelete: isDelete, properties, isForwarded: writer.isPeer, view: view, lists: &lists)
     }
 
     /// To the first replica that can be reached, once. A write that was forwarded here is not sent on: its
     /// sender's ring and this one differ, and it would hear nothing of how far the write went.
     private mutating func forward(
-        _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ replicas: [NodeID],
-        _ needed: Int, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
+        _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ plan: WritePlan,
+        _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) throws(Refusal) {
+        let needed = plan.needed.copies
         if case .peer = writer { throw .unreachable(needed: needed, reachable: 0) }
-        guard let target = view.next(of: view.reachable(of: replicas), in: replicas).map({ replicas[$0] }) else {
+        let nodes = plan.replicas.nodes
+        let present = view.reachable(of: nodes).intersection(plan.replicas.serving)
+        guard let target = view.next(of: present, in: nodes).map({ nodes[$0] }) else {
             throw .unreachable(needed: needed, reachable: 0)
         }
         let id = register(writer)
@@ -295,13 +274,18 @@ package struct Coordinator: Sendable {
     // MARK: Reads
 
     private mutating func read(
-        _ id: OperationID, _ key: ObjectKey, _ copies: UInt8, _ reader: Reader, _ replicas: [NodeID],
-        _ quorum: ReadQuorum, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
-    ) {
-        let fallbacks = quorum.isSloppy ? lists.fallbacks(of: key, copies: Int(copies)) : []
+        _ id: OperationID, _ key: ObjectKey, _ reader: Reader, _ options: QuorumOptions,
+        _ properties: BucketProperties, _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) throws(Refusal) {
+        let copies = Int(properties.n)
+        let replicas = lists.replicas(of: key, copies: copies)
+        let needed = try ReadQuorum(
+            for: reader, options, properties, of: replicas, phase: lists.placement.phase)
+        let fallbacks = needed.isSloppy ? lists.fallbacks(of: key, copies: copies) : []
         var get = GetOperation(
-            id: id, key: key, copies: copies, reader: reader, replicas: replicas, fallbacks: fallbacks, quorum: quorum,
-            deadline: deadline, now: now.monotonic, node: view.node)
+            id: id, key: key, reader: reader, options: options, properties: properties, replicas: replicas,
+            fallbacks: fallbacks, quorum: needed, epoch: lists.placement.epoch, deadline: deadline,
+            now: now.monotonic, node: view.node)
         if let outcome = get.begin(view, now.monotonic, &effects) {
             // Nothing was asked, so nothing is waited for.
             deliver(outcome, to: reader, key, now, &effects)
@@ -312,6 +296,18 @@ package struct Coordinator: Sendable {
         gets[id] = get
         if case .client = reader { openReads += 1 }
         timers.wake(id, .get, at: wake)
+    }
+
+    /// What a write begins with.
+    private mutating func readFirst(
+        _ key: ObjectKey, _ reader: Reader, _ options: QuorumOptions, _ properties: BucketProperties,
+        _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        do throws(Refusal) {
+            try read(numbers.nextOperation(), key, reader, options, properties, deadline, now, &effects)
+        } catch {
+            deliver(.refused(error), to: reader, key, now, &effects)
+        }
     }
 
     /// After an event of a read: tells its reader, sets its timer, or forgets it.
@@ -381,12 +377,15 @@ package struct Coordinator: Sendable {
     private mutating func advanceListing(_ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
         var questions: [(OperationID, ListOperation.Question)] = []
         guard let outcome = listings[id]?.advance(view, &lists, &numbers, &questions, &effects) else {
-            guard let subject = listings[id]?.subject else { return }
+            guard let subject = listings[id]?.subject, let copies = listings[id].map({ UInt8($0.copies) }) else {
+                return
+            }
             for (page, question) in questions {
                 pages[page] = id
                 timers.wake(page, .page, at: now.monotonic.advanced(by: ListOperation.pagePatience))
                 let request = PageRequest(
-                    operation: page, partition: question.partition, subject: subject, after: question.after)
+                    operation: page, partition: question.partition, copies: copies, subject: subject,
+                    after: question.after)
                 effects.append(.send(.page(request), to: question.replica))
             }
             return
@@ -565,9 +564,39 @@ package struct Coordinator: Sendable {
 
     package mutating func suspected(_ nodes: [NodeID]) { view.suspected = Set(nodes) }
 
-    package mutating func ringChanged(_ ring: Ring) {
-        lists = PreferenceLists(ring: ring)
-        window.keep(only: ring.members)
+    /// What is under way goes on by the new ring: writes with what they have reached, reads and listings anew.
+    package mutating func ringChanged(_ placement: Placement, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        lists = PreferenceLists(placement)
+        window.forget(placement.isFenced)
+        for id in deletes.keys.sorted() {
+            guard let delete = deletes[id],
+                let plan = try? plan(delete.key, delete.options, isDelete: true, delete.properties, delete.writer)
+            else { continue }
+            deletes[id]!.plan = plan
+        }
+        for id in puts.keys.sorted() {
+            guard let put = puts[id],
+                let plan = try? plan(put.key, put.options, isDelete: put.isDelete, put.properties, put.writer)
+            else { continue }
+            conclude(id, puts[id]?.replan(plan, view, now, &effects), now, &effects)
+        }
+        for id in gets.keys.sorted() {
+            guard let get = gets[id], get.isOpen,
+                get.replicas != lists.replicas(of: get.key, copies: Int(get.properties.n))
+            else { continue }
+            gets[id] = nil
+            let next = numbers.nextOperation()
+            if case .client(let request, _, _) = get.reader {
+                openReads -= 1
+                requests[request] = next
+            }
+            do throws(Refusal) {
+                try read(next, get.key, get.reader, get.options, get.properties, get.deadline, now, &effects)
+            } catch {
+                deliver(.refused(error), to: get.reader, get.key, now, &effects)
+            }
+        }
+        for id in listings.keys.sorted() { listings[id]!.ringChanged(&lists) }
     }
 
     package mutating func propertiesChanged(_ entries: [PropertiesEntry]) {
@@ -642,6 +671,8 @@ package struct Coordinator: Sendable {
 
     private func admit() throws(Refusal) {
         if draining { throw .shuttingDown }
+        // Nobody listens to it any more: what it kept would be lost.
+        if lists.placement.isFenced(view.node) { throw .unreachable(needed: 1, reachable: 0) }
         if openCount >= view.limits.operations { throw .overloaded }
     }
 

@@ -14,11 +14,9 @@ enum DeleteStep: Hashable, Sendable {
 struct DeleteOperation: Sendable {
     var writer: Writer
     let key: ObjectKey
+    let options: QuorumOptions
     let properties: BucketProperties
-    let replicas: [NodeID]
-    let own: OwnPlace
-    let fallbacks: [NodeID]
-    let needed: WriteQuorum
+    var plan: WritePlan
     let deadline: MonotonicTime
 
     func read(_ outcome: GetOutcome) -> DeleteStep {
@@ -35,7 +33,7 @@ struct DeleteOperation: Sendable {
 
     func write(_ context: CausalContext, id: OperationID) -> PutOperation {
         PutOperation(
-            id: id, key: key, writer: writer, properties: properties, replicas: replicas, own: own,
-            fallbacks: fallbacks, needed: needed, context: context, change: .delete, deadline: deadline)
+            id: id, key: key, writer: writer, options: options, properties: properties, plan: plan,
+            context: context, change: .delete, deadline: deadline)
     }
 }

@@ -47,8 +47,8 @@ package struct ForwardWindow: Sendable {
         return true
     }
 
-    /// A member that left the ring forwards no more.
-    mutating func keep(only members: [NodeID]) {
-        windows = windows.filter { members.contains($0.key.node) }
+    /// Who is gone for good forwards no more. A member that left may: its last ones may still be repeated.
+    mutating func forget(_ isGone: (NodeID) -> Bool) {
+        windows = windows.filter { !isGone($0.key.node) }
     }
 }

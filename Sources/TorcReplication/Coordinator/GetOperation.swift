@@ -28,23 +28,6 @@
 import NIOCore
 import TorcModel
 
-/// Whom a read is for.
-enum Reader: Hashable, Sendable {
-    case client(RequestID, headOnly: Bool, unlessClock: VersionVector?)
-    /// A put whose condition must hold for what a quorum has.
-    case condition(of: OperationID)
-    /// A delete that came without context.
-    case deletion(of: OperationID)
-}
-
-/// What a read found.
-enum GetOutcome: Hashable, Sendable {
-    case absent(Participation)
-    case found(VersionedObject, Participation)
-    case refused(Refusal)
-    case failed(ReadFailure)
-}
-
 struct GetOperation: Sendable {
     /// How long late answers are waited for, to repair with, after the client has its own.
     static let linger = Duration.seconds(1)
@@ -61,6 +44,8 @@ struct GetOperation: Sendable {
         var object: VersionedObject
         var participation: Participation
         var needed: Int
+        /// Of the other list.
+        var neededThere: Int
         var holders: ReplicaSet
         var sent = ReplicaSet()
         var failed = ReplicaSet()
@@ -95,9 +80,14 @@ struct GetOperation: Sendable {
     let id: OperationID
     let key: ObjectKey
     let reader: Reader
+    /// As its reader asked for it.
+    let options: QuorumOptions
+    let properties: BucketProperties
+    let replicas: Replicas
+    private let epoch: UInt64
+    private let node: NodeID
+    /// Among those that are read.
     private let begunAt: MonotonicTime
-    private let copies: UInt8
-    private let replicas: [NodeID]
     private let own: Int?
     private let fallbacks: [NodeID]
     /// Their places follow those of the replicas.
@@ -130,20 +120,24 @@ struct GetOperation: Sendable {
     private var othersAreLeft = true
 
     init(
-        id: OperationID, key: ObjectKey, copies: UInt8, reader: Reader, replicas: [NodeID], fallbacks: [NodeID],
-        quorum: ReadQuorum, deadline: MonotonicTime, now: MonotonicTime, node: NodeID
+        id: OperationID, key: ObjectKey, reader: Reader, options: QuorumOptions, properties: BucketProperties,
+        replicas: Replicas, fallbacks: [NodeID], quorum: ReadQuorum, epoch: UInt64, deadline: MonotonicTime,
+        now: MonotonicTime, node: NodeID
     ) {
         self.id = id
         self.key = key
-        self.copies = copies
         self.reader = reader
+        self.options = options
+        self.properties = properties
         self.replicas = replicas
+        self.epoch = epoch
+        self.node = node
         self.fallbacks = fallbacks
         self.quorum = quorum
         self.deadline = deadline
         begunAt = now
         scheduled = deadline
-        own = replicas.firstIndex(of: node)
+        own = replicas.servingNodes.firstIndex(of: node)
         nextAsk = now
         phase = .reading(waitsForOwn: own != nil)
     }
@@ -165,7 +159,9 @@ struct GetOperation: Sendable {
         return coming
     }
 
-    private var primaries: ReplicaSet { ReplicaSet(first: replicas.count) }
+    /// Those whose answers count.
+    private var primaries: ReplicaSet { replicas.serving }
+    private var copies: UInt8 { properties.n }
 
     /// Primaries that have answered, and those of them that hold nothing.
     private var primaryHeard: ReplicaSet { heard.intersection(primaries) }
@@ -179,7 +175,7 @@ struct GetOperation: Sendable {
     private var standInVotes: Int {
         var nodes: [NodeID] = []
         for (index, standIn) in standIns.enumerated() {
-            let place = replicas.count + index
+            let place = replicas.nodes.count + index
             guard heard.contains(place), !absent.contains(place) || Mutation.countFallbackAbsence.isActive,
                 !heard.contains(standIn.target), !nodes.contains(standIn.node)
             else { continue }
@@ -188,19 +184,19 @@ struct GetOperation: Sendable {
         return nodes.count
     }
 
-    private var standInsAwaited: Int { waiting.subtracting(primaries).count }
+    private var standInsAwaited: Int { waiting.subtracting(ReplicaSet(first: replicas.nodes.count)).count }
 
     // MARK: Events
 
     mutating func begin(_ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) -> GetOutcome? {
-        let reachable = view.reachable(of: replicas)
+        let reachable = reachable(view)
         if reachable.count < quorum.primaries {
             phase = .repairing
             return .refused(.unreachable(needed: quorum.primaries, reachable: reachable.count))
         }
         if reachable.count < quorum.needed {
             let spare = fallbacks.count { view.reaches($0) }
-            if reachable.count + min(spare, replicas.count - reachable.count) < quorum.needed {
+            if reachable.count + min(spare, primaries.count - reachable.count) < quorum.needed {
                 return giveUp(&effects)
             }
         }
@@ -225,7 +221,7 @@ struct GetOperation: Sendable {
         _ outcome: ReadOutcome, by node: NodeID, _ view: NodeView, _ latency: inout LatencyEstimate,
         _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
-        guard let place = replicas.firstIndex(of: node), asked.contains(place), !failed.contains(place) else {
+        guard let place = replicas.nodes.firstIndex(of: node), asked.contains(place), !failed.contains(place) else {
             return nil
         }
         if heard.contains(place) {
@@ -247,10 +243,10 @@ struct GetOperation: Sendable {
         _ outcome: ReadOutcome, of target: NodeID, by node: NodeID, _ view: NodeView, _ now: MonotonicTime,
         _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
-        guard let index = standIns.firstIndex(where: { $0.node == node && replicas[$0.target] == target }) else {
+        guard let index = standIns.firstIndex(where: { $0.node == node && replicas.nodes[$0.target] == target }) else {
             return nil
         }
-        let place = replicas.count + index
+        let place = replicas.nodes.count + index
         guard waiting.contains(place) else { return nil }
         take(outcome, from: place, view)
         return advance(view, now, &effects)
@@ -261,8 +257,12 @@ struct GetOperation: Sendable {
         _ outcome: WriteOutcome, by node: NodeID, _ view: NodeView, _ now: MonotonicTime,
         _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
-        guard case .writingBack(var back) = phase, let place = replicas.firstIndex(of: node) else { return nil }
+        guard case .writingBack(var back) = phase, let place = replicas.nodes.firstIndex(of: node) else {
+            return nil
+        }
         switch outcome {
+        // It knows the next ring; so will this node soon, and reads again.
+        case .failed(.otherRing): return nil
         // Superseded is merged, too: it is said of one dot's fate, not of the object.
         case .stored, .superseded: back.holders.insert(place)
         case .failed: back.failed.insert(place)
@@ -275,9 +275,9 @@ struct GetOperation: Sendable {
         _ node: NodeID, _ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
         for (index, standIn) in standIns.enumerated() where standIn.node == node {
-            lose(replicas.count + index)
+            lose(replicas.nodes.count + index)
         }
-        if let place = replicas.firstIndex(of: node) {
+        if let place = replicas.nodes.firstIndex(of: node) {
             lose(place)
             if case .writingBack(var back) = phase, back.pending.contains(place) {
                 back.failed.insert(place)
@@ -304,7 +304,7 @@ struct GetOperation: Sendable {
         switch phase {
         case .reading(waitsForOwn: true): return ownDeferred(view, now, &effects)
         case .reading(waitsForOwn: false):
-            if let place = view.next(of: view.reachable(of: replicas).subtracting(asked), in: replicas) {
+            if let place = view.next(of: reachable(view).subtracting(asked), in: replicas.nodes) {
                 effects.append(.observed(.speculativeRead))
                 ask(place, view, now, &effects)
             } else {
@@ -312,8 +312,8 @@ struct GetOperation: Sendable {
             }
         case .writingBack(var back):
             nextAsk = now.advanced(by: view.patience)
-            let others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
-            if let place = view.next(of: others, in: replicas) {
+            let others = view.reachable(of: replicas.nodes).subtracting(back.holders.union(back.sent))
+            if let place = view.next(of: others, in: replicas.nodes) {
                 back.sent.insert(place)
                 phase = .writingBack(back)
                 sendMerged(to: place, &effects)
@@ -330,7 +330,9 @@ struct GetOperation: Sendable {
         switch phase {
         case .reading: .failed(ReadFailure(needed: quorum.needed, answered: votes, timedOut: true))
         case .writingBack(let back):
-            .failed(ReadFailure(needed: back.needed, answered: back.holders.count, timedOut: true))
+            .failed(
+                ReadFailure(
+                    needed: back.needed, answered: back.holders.intersection(primaries).count, timedOut: true))
         case .repairing: nil
         }
     }
@@ -413,7 +415,7 @@ struct GetOperation: Sendable {
 
     /// A late answer, while W copies of what will be answered are waited for, may be one of them.
     private mutating func noteHolder(_ place: Int, of object: VersionedObject?) {
-        guard case .writingBack(var back) = phase, place < replicas.count else { return }
+        guard case .writingBack(var back) = phase, place < replicas.nodes.count else { return }
         if let object, object.merged(with: back.object) != object { return }
         back.holders.insert(place)
         phase = .writingBack(back)
@@ -429,12 +431,12 @@ struct GetOperation: Sendable {
         case .reading(let waitsForOwn):
             if votes >= quorum.needed { return conclude(fallbacks: 0, view, now, &effects) }
             if quorum.basicQuorum, !quorum.notFoundOK, absent == heard,
-                primaryAbsent.count >= max(replicas.count / 2 + 1, quorum.primaries)
+                primaryAbsent.count >= max(primaries.count / 2 + 1, quorum.primaries)
             {
                 phase = .repairing
                 return .absent(Participation(primaries: primaryAbsent.count))
             }
-            var others = view.reachable(of: replicas).subtracting(asked)
+            var others = reachable(view).subtracting(asked)
             let mayCome = waiting.intersection(primaries).count + others.count
             if votes + mayCome < quorum.needed {
                 askStandIns(view, now, &effects)
@@ -454,8 +456,9 @@ struct GetOperation: Sendable {
             }
             if waitsForOwn { return nil }
             askStandIns(view, now, &effects)
+            askOtherList(view, now, &effects)
             var expected = votes + waiting.intersection(primaries).count
-            while expected < quorum.needed, let place = view.next(of: others, in: replicas) {
+            while expected < quorum.needed, let place = view.next(of: others, in: replicas.nodes) {
                 others.remove(place)
                 ask(place, view, now, &effects)
                 expected += 1
@@ -474,18 +477,32 @@ struct GetOperation: Sendable {
     /// that stands for none, or the first.
     private mutating func askStandIns(_ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
         if fallbacks.isEmpty { return }
-        let present = view.reachable(of: replicas).union(heard).subtracting(failed)
-        if present.intersection(primaries).count == replicas.count { return }
+        let present = reachable(view).union(heard).subtracting(failed)
+        if present.intersection(primaries).count == primaries.count { return }
         let reachable = fallbacks.filter { view.reaches($0) }
         guard let first = reachable.first else { return }
-        for target in replicas.indices
+        for target in primaries
         where !present.contains(target) && !standIns.contains(where: { $0.target == target }) {
             let node = reachable.first { candidate in !standIns.contains { $0.node == candidate } } ?? first
-            let place = replicas.count + standIns.count
+            let place = replicas.nodes.count + standIns.count
             standIns.append(StandIn(node: node, target: target))
             asked.insert(place)
             read(place, merged.map { .unless($0.hash) } ?? .full, now, view, &effects)
         }
+    }
+
+    /// While copies move: what is answered must be on W of the other list, too, or a read that goes there later could
+    /// go back in time. Most of the time it is, and their hashes say so.
+    private mutating func askOtherList(_ view: NodeView, _ now: MonotonicTime, _ effects: inout [CoordinatorEffect]) {
+        guard let other = replicas.other, quorum.writeBackThere != nil else { return }
+        for place in view.reachable(of: replicas.nodes).intersection(other).subtracting(primaries).subtracting(asked) {
+            asked.insert(place)
+            read(place, merged.map { .unless($0.hash) } ?? .hash, now, view, &effects)
+        }
+    }
+
+    private func reachable(_ view: NodeView) -> ReplicaSet {
+        view.reachable(of: replicas.nodes).intersection(primaries)
     }
 
     /// Hashes that match nothing that is held: the objects themselves are asked for.
@@ -513,13 +530,14 @@ struct GetOperation: Sendable {
             phase = .repairing
             return .absent(participation)
         }
-        let holders = merged.current.intersection(primaries)
-        if let needed = writeBack(answered: primaryHeard.count), holders.count < needed,
-            !Mutation.answerBeforeWriteBack.isActive
-        {
-            phase = .writingBack(
-                WriteBack(
-                    object: merged.object, participation: participation, needed: needed, holders: holders))
+        let holders = merged.current.intersection(ReplicaSet(first: replicas.nodes.count))
+        let back = writeBack(answered: primaryHeard.count).map { needed in
+            WriteBack(
+                object: merged.object, participation: participation, needed: needed,
+                neededThere: Mutation.writeToOneList.isActive ? 0 : quorum.writeBackThere ?? 0, holders: holders)
+        }
+        if let back, !isHeldWidely(back), !Mutation.answerBeforeWriteBack.isActive {
+            phase = .writingBack(back)
             nextAsk = max(nextAsk, now.advanced(by: view.patience))
             othersAreLeft = true
             repairStale(&effects)
@@ -539,29 +557,49 @@ struct GetOperation: Sendable {
     /// What stand-ins made up for does not make the quorums overlap; then nothing need be written back.
     private func writeBack(answered: Int) -> Int? {
         guard let needed = quorum.writeBack else { return nil }
-        return answered + needed > replicas.count ? needed : nil
+        return answered + needed > primaries.count ? needed : nil
+    }
+
+    private func isHeldWidely(_ back: WriteBack) -> Bool {
+        back.holders.intersection(primaries).count >= back.needed
+            && back.holders.intersection(replicas.other ?? primaries).count >= back.neededThere
     }
 
     private mutating func advanceWriteBack(
         _ view: NodeView, _ effects: inout [CoordinatorEffect]
     ) -> GetOutcome? {
         guard case .writingBack(var back) = phase else { return nil }
-        if back.holders.count >= back.needed {
+        if isHeldWidely(back) {
             phase = .repairing
             return .found(back.object, back.participation)
         }
-        var others = view.reachable(of: replicas).subtracting(back.holders.union(back.sent))
-        while back.holders.count + back.pending.count < back.needed, let place = view.next(of: others, in: replicas) {
+        let isPossible =
+            writeBack(&back, on: primaries, needed: back.needed, view, &effects)
+            && writeBack(&back, on: replicas.other ?? primaries, needed: back.neededThere, view, &effects)
+        guard isPossible else {
+            phase = .repairing
+            let answered = back.holders.intersection(primaries).count
+            return .failed(ReadFailure(needed: back.needed, answered: answered, timedOut: false))
+        }
+        phase = .writingBack(back)
+        return nil
+    }
+
+    /// To as many of a list as are needed beside those that hold it, or may yet say so. False: there are not enough.
+    private mutating func writeBack(
+        _ back: inout WriteBack, on list: ReplicaSet, needed: Int, _ view: NodeView,
+        _ effects: inout [CoordinatorEffect]
+    ) -> Bool {
+        let awaited = waiting.intersection(list).subtracting(primaries)
+        var others = view.reachable(of: replicas.nodes).intersection(list)
+            .subtracting(back.holders.union(back.sent).union(awaited))
+        func expected() -> Int { back.holders.union(back.pending).union(awaited).intersection(list).count }
+        while expected() < needed, let place = view.next(of: others, in: replicas.nodes) {
             others.remove(place)
             back.sent.insert(place)
             sendMerged(to: place, &effects)
         }
-        if back.holders.count + back.pending.count < back.needed {
-            phase = .repairing
-            return .failed(ReadFailure(needed: back.needed, answered: back.holders.count, timedOut: false))
-        }
-        phase = .writingBack(back)
-        return nil
+        return expected() >= needed
     }
 
     /// R answers cannot be had any more.
@@ -614,11 +652,11 @@ struct GetOperation: Sendable {
         _ effects: inout [CoordinatorEffect]
     ) {
         var read = ReplicaRead(operation: id, key: key, copies: copies, want: want)
-        var node = place < replicas.count ? replicas[place] : view.node
-        if place >= replicas.count {
-            let standIn = standIns[place - replicas.count]
+        var node = place < replicas.nodes.count ? replicas.nodes[place] : view.node
+        if place >= replicas.nodes.count {
+            let standIn = standIns[place - replicas.nodes.count]
             node = standIn.node
-            read.hint = replicas[standIn.target]
+            read.hint = replicas.nodes[standIn.target]
         }
         if node == view.node {
             effects.append(.localRead(read))
@@ -631,7 +669,8 @@ struct GetOperation: Sendable {
     private mutating func repairStale(_ effects: inout [CoordinatorEffect]) {
         guard let merged, !Mutation.skipReadRepair.isActive else { return }
         // A hint that is behind is merged where it is delivered.
-        let stale = primaryHeard.subtracting(merged.current).subtracting(merged.repaired)
+        let holders = heard.intersection(ReplicaSet(first: replicas.nodes.count))
+        let stale = holders.subtracting(merged.current).subtracting(merged.repaired)
         if stale.isEmpty { return }
         for place in stale {
             if case .writingBack(var back) = phase {
@@ -645,7 +684,10 @@ struct GetOperation: Sendable {
 
     private mutating func sendMerged(to place: Int, _ effects: inout [CoordinatorEffect]) {
         merged!.repaired.insert(place)
-        let write = ReplicaWrite(operation: id, key: key, copies: copies, body: merged!.body, readAt: begunAt)
-        effects.append(place == own ? .localWrite(write) : .send(.write(write), to: replicas[place]))
+        let write = ReplicaWrite(
+            operation: id, key: key, copies: copies, epoch: epoch, body: merged!.body,
+            readAt: begunAt)
+        let receiver = replicas.nodes[place]
+        effects.append(receiver == node ? .localWrite(write) : .send(.write(write), to: receiver))
     }
 }

@@ -40,7 +40,7 @@ struct ListOperation: Sendable {
         }
 
         let partition: PartitionID
-        let replicas: [NodeID]
+        var replicas: [NodeID]
         var after: ByteBuffer?
         var tried = ReplicaSet()
         var phase = Phase.idle
@@ -49,7 +49,7 @@ struct ListOperation: Sendable {
     let request: RequestID
     let subject: PageRequest.Subject
     let deadline: MonotonicTime
-    private let copies: Int
+    let copies: Int
     private let partitionCount: Int
     private var nextPartition = 0
     /// Ascending by partition.
@@ -114,6 +114,14 @@ struct ListOperation: Sendable {
         }
     }
 
+    /// Others hold the partitions now.
+    mutating func ringChanged(_ lists: inout PreferenceLists) {
+        for index in slots.indices {
+            slots[index].replicas = lists.serving(slots[index].partition, copies: copies)
+            slots[index].tried = ReplicaSet()
+        }
+    }
+
     // MARK: Decisions
 
     /// What can be done now: gives the client what it waits for, then names what is to be asked.
@@ -124,7 +132,7 @@ struct ListOperation: Sendable {
         deliver(&effects)
         while slots.count < Self.partitionsAtOnce, nextPartition < partitionCount {
             let partition = PartitionID(nextPartition)
-            slots.append(Slot(partition: partition, replicas: lists.replicas(of: partition, copies: copies)))
+            slots.append(Slot(partition: partition, replicas: lists.serving(partition, copies: copies)))
             nextPartition += 1
         }
         for index in slots.indices {

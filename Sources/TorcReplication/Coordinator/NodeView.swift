@@ -32,46 +32,50 @@ struct NodeView: Sendable {
     }
 }
 
-/// Preference lists of one ring, made once for each number of copies that is asked for.
+/// Preference lists of one placement, made once for each number of copies that is asked for.
 struct PreferenceLists: Sendable {
-    private(set) var ring: Ring
-    private var byCopies: [[[NodeID]]] = []
+    let placement: Placement
+    private var byCopies: [[Replicas]] = []
     /// By copies, then partition; made when they are first asked for.
     private var fallbacksByCopies: [[[NodeID]]] = []
 
     /// So many nodes after the primaries may stand in for them; those that follow are not asked.
     static let fallbackLimit = 16
 
-    init(ring: Ring) { self.ring = ring }
+    init(_ placement: Placement) { self.placement = placement }
+
+    private var size: RingSize { placement.ring.size }
 
     /// The replicas of a partition: `copies` nodes, or all members where there are fewer.
-    mutating func replicas(of partition: PartitionID, copies: Int) -> [NodeID] {
+    mutating func replicas(of partition: PartitionID, copies: Int) -> Replicas {
         precondition((1...BucketProperties.maximumCopies).contains(copies), "\(copies) copies")
         if byCopies.isEmpty { byCopies = Array(repeating: [], count: BucketProperties.maximumCopies + 1) }
         if byCopies[copies].isEmpty {
-            byCopies[copies] = (0..<ring.size.partitions).map {
-                ring.preferenceList(of: PartitionID($0), count: copies)
-            }
+            byCopies[copies] = (0..<size.partitions).map { placement.replicas(of: PartitionID($0), copies: copies) }
         }
         return byCopies[copies][partition.index]
     }
 
-    mutating func replicas(of key: ObjectKey, copies: Int) -> [NodeID] {
-        replicas(of: ring.size.partition(of: key.position), copies: copies)
+    /// Those that reads are asked of.
+    mutating func serving(_ partition: PartitionID, copies: Int) -> [NodeID] {
+        Array(replicas(of: partition, copies: copies).servingNodes)
+    }
+
+    mutating func replicas(of key: ObjectKey, copies: Int) -> Replicas {
+        replicas(of: size.partition(of: key.position), copies: copies)
     }
 
     /// The nodes that may stand in for the replicas of a key, in their order.
     mutating func fallbacks(of key: ObjectKey, copies: Int) -> [NodeID] {
-        if ring.members.count <= copies { return [] }
+        if placement.nodes.count <= copies { return [] }
         if fallbacksByCopies.isEmpty {
             fallbacksByCopies = Array(repeating: [], count: BucketProperties.maximumCopies + 1)
         }
         if fallbacksByCopies[copies].isEmpty {
-            fallbacksByCopies[copies] = (0..<ring.size.partitions).map {
-                let list = ring.preferenceList(of: PartitionID($0), count: copies + Self.fallbackLimit)
-                return Array(list.dropFirst(copies))
+            fallbacksByCopies[copies] = (0..<size.partitions).map {
+                placement.fallbacks(of: PartitionID($0), copies: copies, limit: Self.fallbackLimit)
             }
         }
-        return fallbacksByCopies[copies][ring.size.partition(of: key.position).index]
+        return fallbacksByCopies[copies][size.partition(of: key.position).index]
     }
 }

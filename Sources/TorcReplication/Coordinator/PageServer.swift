@@ -33,7 +33,7 @@ struct PageServer: Sendable {
     }
 
     private let configuration: LaneConfiguration
-    private var ring: Ring
+    private var placement: Placement
     private var pages: [StoreToken: Page] = [:]
     /// Ascending by batch.
     private var held: Deque<Held> = []
@@ -42,9 +42,9 @@ struct PageServer: Sendable {
     private var written = BatchNumber(rawValue: 0)
     private var synced = BatchNumber(rawValue: 0)
 
-    init(configuration: LaneConfiguration, ring: Ring) {
+    init(configuration: LaneConfiguration, placement: Placement) {
         self.configuration = configuration
-        self.ring = ring
+        self.placement = placement
         numbers = AskerNumbers(.listings, lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
@@ -53,7 +53,7 @@ struct PageServer: Sendable {
     // MARK: Events
 
     mutating func requested(_ request: PageRequest, by asker: NodeID, _ effects: inout [LaneEffect]) {
-        guard holds(request.partition) else { return refuse(request, by: asker, .notHeld, &effects) }
+        guard holds(request) else { return refuse(request, by: asker, .notHeld, &effects) }
         guard pages.count + held.count < Self.pagesAtOnce else {
             return refuse(request, by: asker, .overloaded, &effects)
         }
@@ -89,14 +89,23 @@ struct PageServer: Sendable {
         }
     }
 
-    mutating func ringChanged(_ ring: Ring) { self.ring = ring }
+    /// What this node does not hold any more is discarded: a page of it could lack keys.
+    mutating func ringChanged(_ placement: Placement, _ effects: inout [LaneEffect]) {
+        self.placement = placement
+        for (token, page) in pages.sorted(by: { $0.key < $1.key }) where !holds(page.request) {
+            pages[token] = nil
+            refuse(page.request, by: page.asker, .notHeld, &effects)
+        }
+    }
 
     // MARK: Decisions
 
-    private func holds(_ partition: PartitionID) -> Bool {
-        ring.size.contains(partition)
-            && LaneConfiguration.lane(of: partition, laneCount: configuration.laneCount) == configuration.lane
-            && ring.preferenceList(of: partition, count: BucketProperties.maximumCopies).contains(configuration.node)
+    private func holds(_ request: PageRequest) -> Bool {
+        placement.ring.size.contains(request.partition)
+            && (1...BucketProperties.maximumCopies).contains(Int(request.copies))
+            && LaneConfiguration.lane(of: request.partition, laneCount: configuration.laneCount)
+                == configuration.lane
+            && placement.holds(configuration.node, request.partition, copies: Int(request.copies))
     }
 
     private mutating func scan(_ page: Page, _ effects: inout [LaneEffect]) {

@@ -44,6 +44,8 @@ enum OwnPlace: Hashable, Sendable {
     case primary(Int)
     /// Among the fallbacks: no primary can be reached.
     case fallback(Int)
+    /// Nowhere, since the ring has changed.
+    case outside
 
     var isFallback: Bool {
         if case .fallback = self { true } else { false }
@@ -59,7 +61,7 @@ struct PutOperation: Sendable {
 
     private struct Replication: Sendable {
         var object: VersionedObject
-        let write: ReplicaWrite
+        var write: ReplicaWrite
         /// Primaries.
         var stored = ReplicaSet()
         /// Primaries that may still acknowledge.
@@ -68,13 +70,26 @@ struct PutOperation: Sendable {
         /// Only a deliberate fault makes it more than none.
         var repeats = 0
 
-        /// Filled places, with as many distinct nodes behind them.
-        var copies: Int { stored.count + repeats + standIns.places(beside: stored) }
-        var primaries: Int { Mutation.countFallbackAsPrimary.isActive ? copies : stored.count + repeats }
-        var possiblePrimaries: Int { stored.union(awaited).count + repeats }
-        var possible: Int {
-            let primaries = stored.union(awaited)
-            return primaries.count + repeats + standIns.places(beside: primaries, awaited: true)
+        /// Filled places of a list, with as many distinct nodes behind them.
+        func copies(in list: ReplicaSet) -> Int {
+            stored.intersection(list).count + repeats + standIns.places(in: list, beside: stored)
+        }
+
+        func primaries(in list: ReplicaSet) -> Int {
+            Mutation.countFallbackAsPrimary.isActive
+                ? copies(in: list) : stored.intersection(list).count + repeats
+        }
+
+        func isPossible(_ needed: WriteQuorum, in list: ReplicaSet) -> Bool {
+            let primaries = stored.union(awaited).intersection(list)
+            if primaries.count + repeats < needed.primaries { return false }
+            return primaries.count + repeats >= needed.copies
+                || primaries.count + repeats + standIns.places(in: list, beside: primaries, awaited: true)
+                    >= needed.copies
+        }
+
+        func meets(_ needed: WriteQuorum, in list: ReplicaSet) -> Bool {
+            copies(in: list) >= needed.copies && primaries(in: list) >= needed.primaries
         }
 
         mutating func store(_ place: Int) {
@@ -87,12 +102,10 @@ struct PutOperation: Sendable {
     let key: ObjectKey
     let deadline: MonotonicTime
     var writer: Writer
-    private let copies: UInt8
-    private let mode: ConflictMode
-    private let replicas: [NodeID]
-    private let own: OwnPlace
-    private let fallbacks: [NodeID]
-    private let needed: WriteQuorum
+    /// As its client, or the node that forwarded it, asked for it.
+    let options: QuorumOptions
+    let properties: BucketProperties
+    private var plan: WritePlan
     private let returnedBody: ReturnedBody
     private let context: CausalContext?
     private let change: MintRequest.Change
@@ -108,27 +121,27 @@ struct PutOperation: Sendable {
     private var above = HybridTimestamp.zero
 
     init(
-        id: OperationID, key: ObjectKey, writer: Writer, properties: BucketProperties, replicas: [NodeID],
-        own: OwnPlace,
-        fallbacks: [NodeID], needed: WriteQuorum, context: CausalContext?, change: MintRequest.Change,
-        condition: WriteCondition? = nil,
+        id: OperationID, key: ObjectKey, writer: Writer, options: QuorumOptions, properties: BucketProperties,
+        plan: WritePlan, context: CausalContext?, change: MintRequest.Change, condition: WriteCondition? = nil,
         returnedBody: ReturnedBody = .nothing, deadline: MonotonicTime
     ) {
         self.id = id
         self.key = key
         self.writer = writer
+        self.options = options
+        self.properties = properties
+        self.plan = plan
         self.deadline = deadline
-        copies = properties.n
-        mode = properties.conflictMode
-        self.replicas = replicas
-        self.own = own
-        self.fallbacks = fallbacks
-        self.needed = needed
         self.context = context
         self.change = change
         self.condition = condition
         self.returnedBody = returnedBody
     }
+
+    var isDelete: Bool { change == .delete }
+
+    private var replicas: [NodeID] { plan.replicas.nodes }
+    private var own: OwnPlace { plan.own }
 
     // MARK: Events
 
@@ -164,8 +177,8 @@ struct PutOperation: Sendable {
         effects.append(
             .mint(
                 MintRequest(
-                    operation: id, key: key, copies: copies, mode: mode, context: context, change: change,
-                    condition: condition, instant: instant, above: above,
+                    operation: id, key: key, copies: properties.n, mode: properties.conflictMode, context: context,
+                    change: change, condition: condition, instant: instant, above: above,
                     hint: own.isFallback ? replicas[Self.ownTarget] : nil)))
     }
 
@@ -178,25 +191,53 @@ struct PutOperation: Sendable {
     ) -> PutOutcome? {
         guard case .minting = phase else { return nil }
         let write = ReplicaWrite(
-            operation: id, key: key, copies: copies, body: minted.body,
+            operation: id, key: key, copies: properties.n, epoch: plan.epoch, body: minted.body,
             dot: minted.object.mode == .lww ? minted.dot : nil, readAt: readAt)
-        let awaited = view.reachable(of: replicas)
-        for place in awaited where .primary(place) != own {
-            effects.append(.send(.write(write), to: replicas[place]))
-        }
         var replication = Replication(
-            object: minted.object, write: write, awaited: awaited, standIns: StandIns(fallbacks: fallbacks))
+            object: minted.object, write: write, awaited: ReplicaSet(), standIns: StandIns(fallbacks: plan.fallbacks))
         switch own {
         case .primary(let place): if Mutation.countUnsyncedMint.isActive { replication.store(place) }
         case .fallback(let index): replication.standIns.add(index, for: Self.ownTarget)
+        case .outside: break
         }
-        if !fallbacks.isEmpty, awaited.count < replicas.count || !view.suspected.isEmpty {
-            // Who is suspected is sent it, and may answer all the same.
-            for place in replicas.indices
-            where !awaited.contains(place) || view.suspected.contains(replicas[place]) && .primary(place) != own {
-                standIn(for: place, &replication, view, &effects)
-            }
+        spread(&replication, view, &effects)
+        phase = .replicating(replication)
+        return settle(now)
+    }
+
+    /// Sends it to every primary that is not known to hold it, and to stand-ins for those that cannot be reached.
+    private func spread(
+        _ replication: inout Replication, _ view: NodeView, _ effects: inout [CoordinatorEffect]
+    ) {
+        replication.awaited = view.reachable(of: replicas).subtracting(replication.stored)
+        for place in replication.awaited where replicas[place] != view.node {
+            effects.append(.send(.write(replication.write), to: replicas[place]))
         }
+        let present = replication.awaited.union(replication.stored)
+        guard !plan.fallbacks.isEmpty, present.count < replicas.count || !view.suspected.isEmpty else { return }
+        // Who is suspected is sent it, and may answer all the same.
+        for place in replicas.indices
+        where !present.contains(place) || view.suspected.contains(replicas[place]) && .primary(place) != own {
+            standIn(for: place, &replication, view, &effects)
+        }
+    }
+
+    /// The ring has changed.
+    mutating func replan(
+        _ next: WritePlan, _ view: NodeView, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) -> PutOutcome? {
+        let former = plan
+        plan = next
+        guard case .replicating(var replication) = phase else { return nil }
+        var stored = ReplicaSet()
+        for place in replication.stored {
+            if let place = replicas.firstIndex(of: former.replicas.nodes[place]) { stored.insert(place) }
+        }
+        replication.stored = stored
+        replication.standIns = replication.standIns.carried(
+            from: former.replicas.nodes, to: replicas, fallbacks: next.fallbacks)
+        replication.write.epoch = next.epoch
+        spread(&replication, view, &effects)
         phase = .replicating(replication)
         return settle(now)
     }
@@ -211,7 +252,7 @@ struct PutOperation: Sendable {
         else { return }
         var write = replication.write
         write.hint = replicas[target]
-        let node = fallbacks[fallback]
+        let node = plan.fallbacks[fallback]
         effects.append(node == view.node ? .localWrite(write) : .send(.write(write), to: node))
     }
 
@@ -223,7 +264,7 @@ struct PutOperation: Sendable {
             return .done(.ok(Participation(primaries: isFallback ? 0 : 1, fallbacks: isFallback ? 1 : 0), nil))
         }
         // An earlier stamp of this write is out already.
-        return .done(restamps == 0 ? .refused(refusal) : .indeterminate(copies: 0, needed: needed.copies))
+        return .done(restamps == 0 ? .refused(refusal) : .indeterminate(copies: 0, needed: plan.needed.copies))
     }
 
     /// This node's own stamped write is on disk.
@@ -233,6 +274,7 @@ struct PutOperation: Sendable {
         switch own {
         case .primary: wrote(.stored, by: view.node, view, now, &effects)
         case .fallback: hinted(.stored, of: replicas[Self.ownTarget], by: view.node, view, now, &effects)
+        case .outside: nil
         }
     }
 
@@ -249,6 +291,8 @@ struct PutOperation: Sendable {
         }
         switch outcome {
         case .stored: replication.store(place)
+        // It knows the next ring. So will this node soon, and sends it again.
+        case .failed(.otherRing): return nil
         case .failed:
             replication.awaited.remove(place)
             standIn(for: place, &replication, view, &effects)
@@ -285,7 +329,7 @@ struct PutOperation: Sendable {
     ) -> PutOutcome {
         above = max(above, stamp)
         guard restamps < limits.lwwRestamps else {
-            return .done(.indeterminate(copies: replication.copies, needed: needed.copies))
+            return .done(indeterminate(replication))
         }
         restamps += 1
         condition = nil
@@ -320,9 +364,9 @@ struct PutOperation: Sendable {
 
     func timedOut() -> WriteAnswer {
         switch phase {
-        case .checking: .refused(.unreachable(needed: needed.copies, reachable: 0))
-        case .minting: .indeterminate(copies: 0, needed: needed.copies)
-        case .replicating(let replication): .indeterminate(copies: replication.copies, needed: needed.copies)
+        case .checking: .refused(.unreachable(needed: plan.needed.copies, reachable: 0))
+        case .minting: .indeterminate(copies: 0, needed: plan.needed.copies)
+        case .replicating(let replication): indeterminate(replication)
         }
     }
 
@@ -333,21 +377,33 @@ struct PutOperation: Sendable {
 
     private func settle(_ now: Now) -> PutOutcome? {
         guard case .replicating(let replication) = phase else { return nil }
-        let copies = replication.copies
-        let primaries = replication.primaries
-        if copies >= needed.copies, primaries >= needed.primaries {
+        let serving = plan.replicas.serving
+        var isMet = replication.meets(plan.needed, in: serving)
+        var isPossible = isMet || replication.isPossible(plan.needed, in: serving)
+        if let other = plan.replicas.other, let needed = plan.neededThere, !Mutation.writeToOneList.isActive {
+            let isMetThere = replication.meets(needed, in: other)
+            isPossible = isPossible && (isMetThere || replication.isPossible(needed, in: other))
+            isMet = isMet && isMetThere
+        }
+        if isMet {
             let object: ClientObject? =
                 switch returnedBody {
                 case .nothing: nil
                 case .head: ClientObject(replication.object, at: now.wall, headOnly: true)
                 case .full: ClientObject(replication.object, at: now.wall, headOnly: false)
                 }
-            return .done(.ok(Participation(primaries: primaries, fallbacks: copies - primaries), object))
+            let primaries = replication.primaries(in: serving)
+            let fallbacks = replication.copies(in: serving) - primaries
+            return .done(.ok(Participation(primaries: primaries, fallbacks: fallbacks), object))
         }
-        if replication.possible < needed.copies || replication.possiblePrimaries < needed.primaries {
-            return .done(.indeterminate(copies: copies, needed: needed.copies))
-        }
-        return nil
+        return isPossible ? nil : .done(indeterminate(replication))
+    }
+
+    /// With the copies of the list that has fewer.
+    private func indeterminate(_ replication: Replication) -> WriteAnswer {
+        let copies = replication.copies(in: plan.replicas.serving)
+        let there = plan.replicas.other.map { replication.copies(in: $0) } ?? copies
+        return .indeterminate(copies: min(copies, there), needed: plan.needed.copies)
     }
 
     private func wasWritten(in object: VersionedObject) -> Bool {

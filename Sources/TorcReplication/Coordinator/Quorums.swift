@@ -25,6 +25,14 @@ package struct ReadQuorum: Hashable, Sendable {
     package var basicQuorum: Bool
     /// Primaries that must hold what is answered before it is; nil: none, the quorums do not overlap.
     package var writeBack: Int?
+    /// The same, of the list that reads do not go to, while copies move.
+    package var writeBackThere: Int?
+
+    /// No more than there are.
+    mutating func limit(to count: Int) {
+        needed = min(needed, count)
+        primaries = min(primaries, count)
+    }
 }
 
 /// What a write needs.
@@ -35,6 +43,12 @@ package struct WriteQuorum: Hashable, Sendable {
     package var primaries: Int
     /// Stand-ins may keep the others.
     package var isSloppy: Bool
+
+    /// No more than there are.
+    mutating func limit(to count: Int) {
+        copies = min(copies, count)
+        primaries = min(primaries, count)
+    }
 }
 
 /// Resolves quorums for one bucket and so many replicas.
@@ -110,5 +124,26 @@ package struct Quorums {
             return Int(asked)
         }
         return quorum.count(of: replicaCount)
+    }
+}
+
+extension ReadQuorum {
+    /// What a read needs of the list that it goes to, and of the other one while copies move.
+    init(
+        for reader: Reader, _ options: QuorumOptions, _ properties: BucketProperties, of replicas: Replicas,
+        phase: Placement.Phase
+    ) throws(Refusal) {
+        func quorum(of count: Int) throws(Refusal) -> ReadQuorum {
+            let quorums = try Quorums(options: options, properties: properties, replicaCount: count)
+            switch reader {
+            case .client: return try quorums.read()
+            case .condition: return try quorums.readBeforeCondition()
+            case .deletion: return try quorums.readBeforeDelete()
+            }
+        }
+        self = try quorum(of: replicas.serving.count)
+        guard let other = replicas.other else { return }
+        if phase == .copying { limit(to: replicas.serving.count) }
+        writeBackThere = try quorum(of: other.count).writeBack
     }
 }

@@ -84,15 +84,29 @@ struct StandIns: Sendable {
         return lost
     }
 
+    /// The same hints, as far as their nodes have a place in another ring.
+    func carried(from old: [NodeID], to replicas: [NodeID], fallbacks next: [NodeID]) -> StandIns {
+        var carried = StandIns(fallbacks: next)
+        for hint in hints {
+            guard let fallback = next.firstIndex(of: fallbacks[hint.fallback]),
+                let target = replicas.firstIndex(of: old[hint.target])
+            else { continue }
+            carried.hints.append(Hint(fallback: fallback, target: target, state: hint.state, isLate: hint.isLate))
+        }
+        return carried
+    }
+
     mutating func growLate() {
         for index in hints.indices { hints[index].isLate = true }
     }
 
-    /// The most places, other than those in `filled`, that fallbacks fill; with `awaited` also those that may yet.
-    func places(beside filled: ReplicaSet, awaited: Bool = false) -> Int {
+    /// The most places of a list, other than those in `filled`, that fallbacks fill; with `awaited` also those that
+    /// may yet.
+    func places(in list: ReplicaSet, beside filled: ReplicaSet, awaited: Bool = false) -> Int {
         if hints.isEmpty { return 0 }
         let counted = hints.filter { hint in
-            !filled.contains(hint.target) && (hint.state == .stored || awaited && hint.state == .awaited)
+            list.contains(hint.target) && !filled.contains(hint.target)
+                && (hint.state == .stored || awaited && hint.state == .awaited)
         }
         if Mutation.countFallbackTwice.isActive { return Set(counted.map(\.target)).count }
         // A maximum matching, by augmenting paths: there are seven places at the most.
@@ -112,7 +126,7 @@ struct StandIns: Sendable {
             return false
         }
         var count = 0
-        for target in targets where !filled.contains(target) {
+        for target in targets.intersection(list) where !filled.contains(target) {
             var visited = ReplicaSet()
             if augment(target, &visited) { count += 1 }
         }

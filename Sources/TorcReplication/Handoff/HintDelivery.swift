@@ -12,8 +12,8 @@
 //   took: a write that is kept meanwhile changes it, and is delivered by the next pass.
 // - Nothing is remembered that a restart would miss: what is kept is in the store, and a pass begins by
 //   scanning it. A write that arrives twice is merged twice, which is once.
-// - Receivers are resolved when a hint is sent: its node, if that still is a replica of the key, otherwise
-//   all replicas that there are now.
+// - Receivers are resolved when a hint is sent: its node, if that still is a replica of the key, and will be when
+//   what moves has moved; otherwise all replicas that there are now, in both lists while copies move.
 // - Hints do not expire. One that cannot be delivered is kept, and tried again after a pause that doubles.
 //
 // On the way at once, to one node: `LaneLimits.hintsInFlight` hints and `hintBytesInFlight` bytes, so that a
@@ -87,7 +87,7 @@ package struct HintDelivery: Sendable {
     }
 
     private let configuration: LaneConfiguration
-    private var ring: Ring
+    private var placement: Placement
     /// Asked for membership only, never walked.
     private var linked: Set<NodeID> = []
     /// Only nodes for which something is kept, or was when this was last looked at.
@@ -100,9 +100,9 @@ package struct HintDelivery: Sendable {
     /// When the next pass is due.
     private var nextPass: MonotonicTime?
 
-    package init(configuration: LaneConfiguration, ring: Ring) {
+    package init(configuration: LaneConfiguration, placement: Placement) {
         self.configuration = configuration
-        self.ring = ring
+        self.placement = placement
         numbers = AskerNumbers(.hints, lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
@@ -117,26 +117,31 @@ package struct HintDelivery: Sendable {
 
     // MARK: Events
 
-    package mutating func peerUp(_ node: NodeID, _ now: Now) {
-        peerDown(node)
+    package mutating func peerUp(_ node: NodeID, _ now: Now, _ effects: inout [HintEffect]) {
+        peerDown(node, now, &effects)
         linked.insert(node)
         targets[node]?.notBefore = now.monotonic
         targets[node]?.pause = Self.firstPause
     }
 
     /// What was sent to it will not be answered.
-    package mutating func peerDown(_ node: NodeID) {
+    package mutating func peerDown(_ node: NodeID, _ now: Now, _ effects: inout [HintEffect]) {
         guard linked.remove(node) != nil else { return }
+        var held: Set<NodeID> = []
         for operation in hints.keys.sorted() where hints[operation]!.awaited.contains(node) {
+            held.insert(hints[operation]!.drop.target)
             giveUp(operation)
         }
-        guard targets[node] != nil, ring.members.contains(node) else { return }
-        if let token = targets[node]!.pass?.scan { scans[token] = nil }
-        targets[node]!.pass = nil
-        targets[node]!.delivered = nil
+        if targets[node] != nil, placement.nodes.contains(node) {
+            if let token = targets[node]!.pass?.scan { scans[token] = nil }
+            targets[node]!.pass = nil
+            targets[node]!.delivered = nil
+        }
+        // It may have been one of several receivers of what is kept for another.
+        for target in held.sorted() { advance(target, now, &effects) }
     }
 
-    package mutating func ringChanged(_ ring: Ring) { self.ring = ring }
+    package mutating func ringChanged(_ placement: Placement) { self.placement = placement }
 
     /// `entries` nil: the hints could not be read.
     package mutating func scanned(
@@ -200,7 +205,7 @@ package struct HintDelivery: Sendable {
     // MARK: Passes
 
     /// A node that left the ring is waited for no more: its hints go to the present replicas.
-    private func isPresent(_ node: NodeID) -> Bool { linked.contains(node) || !ring.members.contains(node) }
+    private func isPresent(_ node: NodeID) -> Bool { linked.contains(node) || !placement.nodes.contains(node) }
 
     private mutating func begin(_ node: NodeID, _ total: HintTotal, _ now: Now, _ effects: inout [HintEffect]) {
         targets[node]!.pass = Pass()
@@ -237,7 +242,7 @@ package struct HintDelivery: Sendable {
             targets[node]!.pass!.failures += 1
             return
         }
-        let partition = ring.size.partition(of: key.position)
+        let partition = placement.ring.size.partition(of: key.position)
         guard LaneConfiguration.lane(of: partition, laneCount: configuration.laneCount) == configuration.lane else {
             return
         }
@@ -279,9 +284,9 @@ package struct HintDelivery: Sendable {
     }
 
     private mutating func send(_ entry: Entry, kept node: NodeID, _ now: Now, _ effects: inout [HintEffect]) {
-        let partition = ring.size.partition(of: entry.key.position)
-        let replicas = ring.preferenceList(of: partition, count: Int(entry.copies))
-        let receivers = replicas.contains(node) ? [node] : replicas
+        let partition = placement.ring.size.partition(of: entry.key.position)
+        let replicas = placement.replicas(of: partition, copies: Int(entry.copies))
+        let receivers = replicas.isInEach(node) ? [node] : replicas.nodes
         guard receivers.allSatisfy({ $0 == configuration.node || linked.contains($0) }) else {
             targets[node]!.pass!.failures += 1
             return
@@ -295,7 +300,8 @@ package struct HintDelivery: Sendable {
         targets[node]!.bytesInFlight += entry.body.readableBytes
         deadlines.append(Deadline(operation: operation, time: now.monotonic.advanced(by: Self.answerPatience)))
         let write = ReplicaWrite(
-            operation: operation, key: entry.key, copies: entry.copies, body: entry.body, readAt: entry.readAt)
+            operation: operation, key: entry.key, copies: entry.copies, epoch: placement.epoch, body: entry.body,
+            readAt: entry.readAt)
         for receiver in receivers { effects.append(.send(.write(write), to: receiver)) }
         if Mutation.dropHintBeforeAnswer.isActive { effects.append(.drop(drop)) }
     }

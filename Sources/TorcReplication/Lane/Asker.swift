@@ -10,6 +10,7 @@ enum Asker: UInt64, Sendable {
     case listings = 2
     case repair = 3
     case reaping = 4
+    case clearance = 5
 }
 
 /// Draws names for the questions of one machine. Each incarnation begins elsewhere: a peer answers an operation of

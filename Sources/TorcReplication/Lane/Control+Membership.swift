@@ -4,7 +4,10 @@ import TorcModel
 
 extension Control {
     mutating func tellMembership(of event: ControlEvent, _ now: Now, _ effects: inout [ControlEffect]) {
-        guard let heard = event.ofMembership else { return }
+        if let heard = event.ofMembership { tellMembership(heard, now, &effects) }
+    }
+
+    mutating func tellMembership(_ heard: MembershipEvent, _ now: Now, _ effects: inout [ControlEffect]) {
         var made: [MembershipEffect] = []
         membership.handle(heard, now: now.monotonic, effects: &made)
         for effect in made {
@@ -25,7 +28,6 @@ extension ControlEvent {
         case .peer(let node, .membership(let message)): .message(from: node, message)
         case .peerUp(let node): .peerUp(node)
         case .peerDown(let node): .peerDown(node)
-        case .ringChanged(let ring): .membersChanged(ring.members)
         case .membershipStored(let incarnation): .stored(incarnation)
         case .facts(let facts): .facts(facts)
         case .tick: .tick

@@ -42,8 +42,12 @@ package struct Control: Sendable {
         var acknowledge: [(NodeID, OperationID)] = []
     }
 
-    private let node: NodeID
-    private var ring: Ring
+    let node: NodeID
+    let laneCount: Int
+    /// Who has a say.
+    var members: [NodeID]
+    /// By lane, of the placement that is held here.
+    var laneProgress: [Int: HandoffReport] = [:]
     package internal(set) var membership: Membership
     package internal(set) var agreement: RingAgreement
     /// Durable here.
@@ -59,19 +63,18 @@ package struct Control: Sendable {
     private var numbers: AskerNumbers
     private var nextDigest: MonotonicTime?
 
-    /// `table`, `record`: what `meta` holds; with no record of rings the declared one is the cluster's beginning.
+    /// `table`, `record`: what `meta` holds.
     package init(
-        node: NodeID, incarnation: Incarnation, ring: Ring, table: PropertiesTable, membership: MembershipStart,
-        record: RingRecord? = nil
+        node: NodeID, laneCount: Int, incarnation: Incarnation, record: RingRecord, table: PropertiesTable,
+        membership: MembershipStart
     ) {
         self.node = node
-        self.membership = Membership(node: node, members: ring.members, start: membership)
-        agreement = RingAgreement(
-            node: node,
-            start: RingStart(
-                record: record ?? RingRecord(state: ClusterState(declared: ring)), seed: incarnation.rawValue))
+        self.laneCount = laneCount
+        members = record.state.members.map(\.node)
+        self.membership = Membership(
+            node: node, members: record.state.participants.map(\.node), start: membership)
+        agreement = RingAgreement(node: node, start: RingStart(record: record, seed: incarnation.rawValue))
         numbers = AskerNumbers(.requests, lane: 0, incarnation: incarnation)
-        self.ring = ring
         self.table = table
         accepted = table
         digest = table.digest
@@ -91,6 +94,10 @@ package struct Control: Sendable {
 
     package mutating func handle(_ event: ControlEvent, now: Now, effects: inout [ControlEffect]) {
         if nextDigest == nil { nextDigest = now.monotonic.advanced(by: Self.digestInterval) }
+        if case .peer(let peer, let message) = event, agreement.state.fenced.contains(peer) {
+            // It is told why nobody listens to it any more.
+            guard case .ring = message else { return }
+        }
         switch event {
         case .setProperties(let request, let scope, let change, let holdsData, let deadline):
             set(request, scope.canonical, change, holdsData, deadline, now, &effects)
@@ -99,9 +106,8 @@ package struct Control: Sendable {
         case .peer(let node, let message): receive(message, from: node, &effects)
         case .peerUp(let node): peerUp(node, &effects)
         case .peerDown(let node): linked.removeAll { $0 == node }
-        case .ringChanged(let ring): self.ring = ring
         case .propertiesStored(let number): stored(number, &effects)
-        case .membershipStored, .facts, .ring, .ringStored: break
+        case .membershipStored, .facts, .ring, .ringStored, .progress: break
         case .tick: tick(now, &effects)
         }
         tellMembership(of: event, now, &effects)
@@ -169,7 +175,7 @@ package struct Control: Sendable {
         }
         effects.append(.send(.propertiesDigest(digest), to: peer))
         for (operation, change) in changes
-        where change.holders.contains(node) && !change.holders.contains(peer) && ring.members.contains(peer) {
+        where change.holders.contains(node) && !change.holders.contains(peer) && members.contains(peer) {
             effects.append(.send(.properties(operation, [change.entry]), to: peer))
         }
     }
@@ -184,7 +190,7 @@ package struct Control: Sendable {
         }
         for (peer, operation) in store.acknowledge { effects.append(.send(.propertiesStored(operation), to: peer)) }
         guard let operation = store.change, let entry = changes[operation]?.entry else { return }
-        for peer in linked where ring.members.contains(peer) {
+        for peer in linked where members.contains(peer) {
             effects.append(.send(.properties(operation, [entry]), to: peer))
         }
         confirmed(operation, by: node, &effects)
@@ -193,7 +199,7 @@ package struct Control: Sendable {
     private mutating func confirmed(
         _ operation: OperationID, by holder: NodeID, _ effects: inout [ControlEffect]
     ) {
-        guard ring.members.contains(holder), changes[operation]?.holders.insert(holder).inserted == true,
+        guard members.contains(holder), changes[operation]?.holders.insert(holder).inserted == true,
             let change = changes[operation], change.holders.count >= majority
         else { return }
         changes[operation] = nil
@@ -213,12 +219,12 @@ package struct Control: Sendable {
 
     // MARK: Decisions
 
-    private var majority: Int { ring.members.count / 2 + 1 }
+    private var majority: Int { members.count / 2 + 1 }
 
     private func refusal(
         of next: BucketProperties, replacing present: BucketProperties, _ scope: PropertiesScope, _ holdsData: Bool
     ) -> PropertiesRefusal? {
-        let limit = min(BucketProperties.maximumCopies, ring.members.count)
+        let limit = min(BucketProperties.maximumCopies, members.count)
         if next.n != present.n {
             if holdsData { return .copiesFixed }
             guard (1...limit).contains(Int(next.n)) else { return .invalidCopies(asked: Int(next.n), limit: limit) }

@@ -50,7 +50,6 @@ package enum ControlEvent: Hashable, Sendable {
     case peer(from: NodeID, PeerMessage)
     case peerUp(NodeID)
     case peerDown(NodeID)
-    case ringChanged(Ring)
     /// What `storeProperties` asked for is synced.
     case propertiesStored(UInt64)
     /// What `storeMembershipIncarnation` asked for is synced.
@@ -62,6 +61,8 @@ package enum ControlEvent: Hashable, Sendable {
     case ring(RequestID, RingOrder)
     /// What `storeRing` asked for with this number, and all before it, is synced.
     case ringStored(UInt64)
+    /// Of one of this node's lanes.
+    case progress(lane: Int, LaneProgress)
 }
 
 package enum ControlEffect: Hashable, Sendable {
@@ -78,7 +79,7 @@ package enum ControlEffect: Hashable, Sendable {
     case observed(MembershipObservation)
     /// Durably, in `meta`, a later one over an earlier one; `.ringStored` with the number follows.
     case storeRing(UInt64, RingRecord)
-    /// This is the ring now, and durable here.
+    /// This is the ring now, and durable here. To every lane: its placement.
     case ringInstalled(ClusterState)
     case answerRing(RequestID, RingAnswer)
     case ringObserved(RingObservation)

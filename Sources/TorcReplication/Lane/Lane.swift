@@ -8,6 +8,7 @@
 //   Repair ──reads, writes──► Vnodes, peers; scans ─► store
 //   Reaper ──steps──► Vnodes; questions ─► members; scans ─► store
 //   store ──hints──► HintDelivery ──writes──► peers ──stored──► HintDelivery ──drops──► Vnodes
+//   store ──what is others' now──► Clearance ──discards──► Vnodes
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
 
@@ -20,6 +21,11 @@ package struct Lane: Sendable {
     private var pageServer: PageServer
     private var repair: Repair
     private var hintDelivery: HintDelivery
+    private var clearance: Clearance
+    private var placement: Placement
+    /// When the lane last told how far it is: comparisons that were awaited, and whether hints were kept.
+    private var told: (awaited: Int, keepsHints: Bool)?
+    private var hasBegun = false
     private var reaper: Reaper
     private var tokens: LinkTokens
     /// Empty between events; kept for their storage.
@@ -27,21 +33,24 @@ package struct Lane: Sendable {
     private var fromVnodes: [VnodeEffect] = []
     private var fromRepair: [RepairEffect] = []
     private var fromDelivery: [HintEffect] = []
+    private var fromClearance: [ClearanceEffect] = []
     private var fromReaper: [ReapEffect] = []
 
     /// `leaves`, `hints`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
-        configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable, leaves: LeafTable,
+        configuration: LaneConfiguration, placement: Placement, properties: PropertiesTable, leaves: LeafTable,
         hints: [NodeID: HintTotal] = [:], generator: SeededGenerator
     ) {
         self.configuration = configuration
-        coordinator = Coordinator(configuration: configuration, ring: ring, properties: properties)
+        coordinator = Coordinator(configuration: configuration, placement: placement, properties: properties)
         vnodes = Vnodes(configuration: configuration, leaves: leaves, hints: hints, generator: generator)
-        vnodes.ringChanged(ring)
-        pageServer = PageServer(configuration: configuration, ring: ring)
-        repair = Repair(configuration: configuration, ring: ring, properties: properties)
-        hintDelivery = HintDelivery(configuration: configuration, ring: ring)
-        reaper = Reaper(configuration: configuration, ring: ring, properties: properties)
+        vnodes.ringChanged(placement)
+        pageServer = PageServer(configuration: configuration, placement: placement)
+        repair = Repair(configuration: configuration, placement: placement, properties: properties)
+        hintDelivery = HintDelivery(configuration: configuration, placement: placement)
+        clearance = Clearance(configuration: configuration, placement: placement)
+        self.placement = placement
+        reaper = Reaper(configuration: configuration, placement: placement, properties: properties)
         tokens = LinkTokens(configuration: configuration)
     }
 
@@ -50,6 +59,7 @@ package struct Lane: Sendable {
         var due = coordinator.nextDeadline
         if let repairs = repair.nextDeadline { due = due.map { min($0, repairs) } ?? repairs }
         if let delivery = hintDelivery.nextDeadline { due = due.map { min($0, delivery) } ?? delivery }
+        if let clearing = clearance.nextDeadline { due = due.map { min($0, clearing) } ?? clearing }
         if let reaping = reaper.nextDeadline { due = due.map { min($0, reaping) } ?? reaping }
         if let asking = tokens.nextDeadline { due = due.map { min($0, asking) } ?? asking }
         return due
@@ -94,7 +104,7 @@ package struct Lane: Sendable {
         case .peerDown(let node):
             coordinator.peerDown(node, now, &fromCoordinator)
             repair.peerDown(node, vnodes.leaves, now, &fromRepair)
-            hintDelivery.peerDown(node)
+            hintDelivery.peerDown(node, now, &fromDelivery)
             reaper.peerDown(node, now, &fromReaper)
             tokens.peerDown(node)
         case .recordReadDeferred(let token): vnodes.recordReadDeferred(token, effects: &fromVnodes)
@@ -105,6 +115,7 @@ package struct Lane: Sendable {
             case .repair: repair.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromRepair)
             case .hints: hintDelivery.scanned(token, entries, finished: finished, now, &fromDelivery)
             case .listings: pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
+            case .clearance: clearance.scanned(token, entries, finished: finished, now, &fromClearance)
             case .reaping: reaper.scanned(token, entries, finished: finished, now, &fromReaper)
             case .requests: break
             }
@@ -114,21 +125,26 @@ package struct Lane: Sendable {
             if reaper.nextDeadline == nil { reaper.advance(now, &fromReaper) }
             settle(now, &effects)
             vnodes.turnEnded(effects: &fromVnodes)
+            tellProgress(now, &effects)
         case .committed(let batch): vnodes.committed(batch, effects: &fromVnodes)
         case .synced(let batch):
             vnodes.synced(through: batch, effects: &fromVnodes)
             pageServer.synced(through: batch, &effects)
-        case .ringChanged(let ring):
-            coordinator.ringChanged(ring)
-            vnodes.ringChanged(ring)
-            pageServer.ringChanged(ring)
-            repair.ringChanged(ring, vnodes.leaves, now, &fromRepair)
-            hintDelivery.ringChanged(ring)
-            reaper.ringChanged(ring, now)
+        case .ringChanged(let placement):
+            self.placement = placement
+            told = nil
+            vnodes.ringChanged(placement)
+            coordinator.ringChanged(placement, now, &fromCoordinator)
+            pageServer.ringChanged(placement, &effects)
+            repair.ringChanged(placement, vnodes.leaves, now, &fromRepair)
+            hintDelivery.ringChanged(placement)
+            clearance.ringChanged(placement, vnodes.leaves, now)
+            reaper.ringChanged(placement, now)
         case .propertiesChanged(let entries):
             coordinator.propertiesChanged(entries)
             repair.propertiesChanged(coordinator.properties, now)
             reaper.propertiesChanged(coordinator.properties, now)
+            told = nil
         case .suspected(let nodes):
             coordinator.suspected(nodes)
             reaper.suspected(nodes)
@@ -136,6 +152,7 @@ package struct Lane: Sendable {
         case .tick:
             coordinator.tick(now, &fromCoordinator)
             repair.tick(vnodes.leaves, now, &fromRepair)
+            clearance.tick(vnodes.leaves, now, &fromClearance)
             reaper.advance(now, &fromReaper)
             tokens.tick(now.monotonic, &effects)
         case .drain:
@@ -148,16 +165,39 @@ package struct Lane: Sendable {
         settle(now, &effects)
     }
 
+    private mutating func tellProgress(_ now: Now, _ effects: inout [LaneEffect]) {
+        if !hasBegun {
+            hasBegun = true
+            clearance.ringChanged(placement, vnodes.leaves, now)
+        }
+        guard placement.phase != .settled else { return }
+        repair.prepare(now)
+        let keepsHints = !vnodes.hints.isEmpty
+        if let told, told == (repair.awaited, keepsHints) { return }
+        told = (repair.awaited, keepsHints)
+        var progress = repair.progress(vnodes.leaves)
+        progress.report.keepsHints = keepsHints
+        effects.append(.progress(progress))
+    }
+
+    /// Of what could come back from here: hints, and what was given away and is not cleared out yet.
+    private func survey(_ now: Now) -> HintSurvey {
+        var survey = vnodes.hintSurvey(now)
+        if !clearance.isIdle || !hasBegun { survey.holds = true }
+        return survey
+    }
+
     private mutating func linked(_ node: NodeID, _ now: Now) {
         coordinator.peerUp(node, now, &fromCoordinator)
         repair.peerUp(node, vnodes.leaves, now, &fromRepair)
-        hintDelivery.peerUp(node, now)
+        hintDelivery.peerUp(node, now, &fromDelivery)
         reaper.peerUp(node)
     }
 
     private mutating func receive(
         _ message: consuming PeerMessage, from node: NodeID, _ now: Now, _ effects: inout [LaneEffect]
     ) {
+        if placement.isFenced(node), !Mutation.listenToFenced.isActive { return }
         switch message {
         case .write(let write):
             let address = write.hint.map { ReplyAddress.hintPeer(node, write.operation, target: $0) }
@@ -181,7 +221,7 @@ package struct Lane: Sendable {
             let token = LinkToken(incarnation: configuration.incarnation, time: now.monotonic)
             effects.append(.send(.token(operation, token), to: node))
         case .token(_, let token): if tokens.received(token, from: node, now.monotonic) { linked(node, now) }
-        case .reap(let question): reaper.asked(question, by: node, survey: vnodes.hintSurvey(now), &fromReaper)
+        case .reap(let question): reaper.asked(question, by: node, survey: survey(now), &fromReaper)
         case .reaped(let operation, let answer): reaper.answered(operation, answer, from: node, now, &fromReaper)
         // The control loop's.
         case .properties, .propertiesStored, .propertiesDigest, .membership, .ring: break
@@ -191,8 +231,13 @@ package struct Lane: Sendable {
     /// Carries effects between the machines until none is left.
     private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
         while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty || !fromDelivery.isEmpty
-            || !fromReaper.isEmpty
+            || !fromClearance.isEmpty || !fromReaper.isEmpty
         {
+            if !fromClearance.isEmpty {
+                let wanted = fromClearance
+                fromClearance.removeAll()
+                for effect in wanted { carryOut(effect, now, &effects) }
+            }
             if !fromReaper.isEmpty {
                 let wanted = fromReaper
                 fromReaper.removeAll(keepingCapacity: true)
@@ -260,6 +305,14 @@ package struct Lane: Sendable {
         }
     }
 
+    private mutating func carryOut(_ effect: ClearanceEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .scan(let request): effects.append(.scan(request))
+        case .discard(let discard):
+            vnodes.submit(.discard(discard), replyTo: .nobody, now: now, effects: &fromVnodes)
+        }
+    }
+
     private mutating func carryOut(_ effect: HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .scan(let request): effects.append(.scan(request))
@@ -276,7 +329,7 @@ package struct Lane: Sendable {
             vnodes.submit(.bury(burial), replyTo: .reaping(ticket), now: now, effects: &fromVnodes)
         // Questions to oneself are answered at once: the lane of a partition asks about it.
         case .send(.reap(let question), configuration.node):
-            reaper.asked(question, by: configuration.node, survey: vnodes.hintSurvey(now), &fromReaper)
+            reaper.asked(question, by: configuration.node, survey: survey(now), &fromReaper)
         case .send(.reaped(let operation, let answer), configuration.node):
             reaper.answered(operation, answer, from: configuration.node, now, &fromReaper)
         case .send(let message, let node): effects.append(.send(message, to: node))

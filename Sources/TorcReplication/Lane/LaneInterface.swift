@@ -173,7 +173,7 @@ package enum LaneEvent: Hashable, Sendable {
     case committed(BatchNumber)
     /// Every batch up to this one is on disk.
     case synced(through: BatchNumber)
-    case ringChanged(Ring)
+    case ringChanged(Placement)
     case propertiesChanged([PropertiesEntry])
     /// All members that are suspect or dead now, ascending.
     case suspected([NodeID])
@@ -200,6 +200,8 @@ package enum LaneEffect: Hashable, Sendable {
     case observed(LaneObservation)
     /// What `.repair` asked for is done, or as far as it can be.
     case repaired(RequestID, RepairReport)
+    /// How far the lane is with what moves to its node. To the control loop.
+    case progress(LaneProgress)
 }
 
 /// What the shell turns into logs and metrics.

@@ -112,6 +112,18 @@ package enum ClientRequest: Hashable, Sendable {
         case .delete(let delete): delete.key
         }
     }
+
+    package var options: QuorumOptions {
+        switch self {
+        case .get(let get): get.options
+        case .put(let put): put.options
+        case .delete(let delete): delete.options
+        }
+    }
+
+    var isDelete: Bool {
+        if case .delete = self { true } else { false }
+    }
 }
 
 /// How many replicas stood behind an answer.

@@ -25,6 +25,8 @@ package struct ReplicaWrite: Hashable, Sendable {
     package var operation: OperationID
     package var key: ObjectKey
     package var copies: UInt8
+    /// Of the ring by which the sender chose its receivers. One who knows of a move that began later refuses it.
+    package var epoch: UInt64
     /// Canonical bytes of a `VersionedObject`.
     package var body: ByteBuffer
     /// In an `lww` write: the dot whose fate the sender wants to know.
@@ -37,14 +39,15 @@ package struct ReplicaWrite: Hashable, Sendable {
     package var token: LinkToken?
 
     package init(
-        operation: OperationID, key: ObjectKey, copies: UInt8, body: ByteBuffer, dot: Dot? = nil, hint: NodeID? = nil,
-        readAt: MonotonicTime? = nil, token: LinkToken? = nil
+        operation: OperationID, key: ObjectKey, copies: UInt8, epoch: UInt64, body: ByteBuffer, dot: Dot? = nil,
+        hint: NodeID? = nil, readAt: MonotonicTime? = nil, token: LinkToken? = nil
     ) {
         self.readAt = readAt
         self.token = token
         self.operation = operation
         self.key = key
         self.copies = copies
+        self.epoch = epoch
         self.body = body
         self.dot = dot
         self.hint = hint
@@ -82,6 +85,8 @@ package enum ReplicaFailure: UInt8, Hashable, Sendable, CaseIterable {
     case diskFull = 6
     /// The sender read it too long ago, and it would change what the receiver holds.
     case stale = 7
+    /// The receiver knows a later ring, by which the write goes to others, too.
+    case otherRing = 8
 }
 
 package struct ReplicaRead: Hashable, Sendable {
@@ -154,13 +159,18 @@ package struct PageRequest: Hashable, Sendable {
 
     package var operation: OperationID
     package var partition: PartitionID
+    /// Of the bucket, or of the type's buckets: the receiver must be one of so many replicas.
+    package var copies: UInt8
     package var subject: Subject
     /// The storage key after which to go on; nil: from the start.
     package var after: ByteBuffer?
 
-    package init(operation: OperationID, partition: PartitionID, subject: Subject, after: ByteBuffer?) {
+    package init(
+        operation: OperationID, partition: PartitionID, copies: UInt8, subject: Subject, after: ByteBuffer?
+    ) {
         self.operation = operation
         self.partition = partition
+        self.copies = copies
         self.subject = subject
         self.after = after
     }

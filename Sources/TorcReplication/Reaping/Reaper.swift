@@ -24,6 +24,8 @@
 //   that cannot be asked holds everything up.
 // - The proof, once had, holds for ever: what the tombstone covers is nowhere, so a replica that is asked to bury
 //   exactly it may, whenever the question comes. A replica that holds anything else keeps it.
+// - No round is begun while copies move, and none outlives a change of the ring. A member that has not cleared out what
+//   it gave away says that it keeps hints: it is as bad, if it should get the tree back.
 // - A round lives in memory, and ends without harm at any point: the next walk finds what is left.
 //
 // The last message that brings something older is kept out by its age (`LinkToken`), not by a guess at how long
@@ -80,8 +82,7 @@ package struct Reaper: Sendable {
 
     private let configuration: LaneConfiguration
     private let limits: ReapingLimits
-    private var ring: Ring
-    private var fingerprint: RingFingerprint
+    private var placement: Placement
     private var copies: [UInt8]
     private var linked: Set<NodeID> = []
     private var suspected: Set<NodeID> = []
@@ -110,11 +111,10 @@ package struct Reaper: Sendable {
     package private(set) var statistics = ReapStatistics()
     package private(set) var nextDeadline: MonotonicTime?
 
-    package init(configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable) {
+    package init(configuration: LaneConfiguration, placement: Placement, properties: PropertiesTable) {
         self.configuration = configuration
         limits = configuration.limits.reaping
-        self.ring = ring
-        fingerprint = RingFingerprint(of: ring)
+        self.placement = placement
         copies = properties.copiesInUse
         numbers = AskerNumbers(.reaping, lane: configuration.lane, incarnation: configuration.incarnation)
         var pace = RepairLimits()
@@ -137,7 +137,7 @@ package struct Reaper: Sendable {
     }
 
     private func owners(of tree: TreeID) -> [NodeID] {
-        ring.preferenceList(of: tree.partition, count: Int(tree.copies))
+        placement.holders(of: tree.partition, copies: Int(tree.copies))
     }
 
     // MARK: The node
@@ -160,9 +160,8 @@ package struct Reaper: Sendable {
         setDeadline(now)
     }
 
-    package mutating func ringChanged(_ ring: Ring, _ now: Now) {
-        self.ring = ring
-        fingerprint = RingFingerprint(of: ring)
+    package mutating func ringChanged(_ placement: Placement, _ now: Now) {
+        self.placement = placement
         rounds = [:]
         questions = [:]
         busy = []
@@ -184,7 +183,8 @@ package struct Reaper: Sendable {
     }
 
     private mutating func findPartitions() {
-        partitions = ring.partitionsHeld(by: configuration.node, copies: BucketProperties.maximumCopies).filter {
+        let ranks = placement.ranks(of: configuration.node)
+        partitions = ranks.indices.filter { ranks[$0] < .max }.map { PartitionID($0) }.filter {
             LaneConfiguration.lane(of: $0, laneCount: configuration.laneCount) == configuration.lane
         }
         walk = nil
@@ -205,7 +205,7 @@ package struct Reaper: Sendable {
                 end(number, .silent(rounds[number]!.waiting.min()!), &effects)
             }
         }
-        if walk == nil, nextWalk! <= now.monotonic, !partitions.isEmpty {
+        if walk == nil, nextWalk! <= now.monotonic, !partitions.isEmpty, placement.phase == .settled {
             walk = 0
             cursor = nil
             finding = [:]
@@ -325,7 +325,7 @@ package struct Reaper: Sendable {
             subject = .step(step, round.entries)
         case .surveying, .marking, .confirming:
             subject = .survey
-            nodes = ring.members
+            nodes = placement.nodes
         case .aging: preconditionFailure("nobody is asked while a round ages")
         }
         if Mutation.reapWithoutAbsentOwner.isActive { nodes.removeAll { !reaches($0) } }
@@ -342,7 +342,9 @@ package struct Reaper: Sendable {
             questions[operation] = Asked(round: number, node: node)
             effects.append(
                 .send(
-                    .reap(ReapQuestion(operation: operation, ring: fingerprint, tree: round.tree, subject: subject)),
+                    .reap(
+                        ReapQuestion(
+                            operation: operation, ring: placement.fingerprint, tree: round.tree, subject: subject)),
                     to: node))
         }
     }
@@ -453,9 +455,10 @@ package struct Reaper: Sendable {
     }
 
     private func refusal(of question: ReapQuestion, by node: NodeID) -> TreeRefusal? {
-        guard question.ring == fingerprint else { return .otherRing }
+        guard question.ring == placement.fingerprint else { return .otherRing }
         let tree = question.tree
-        guard ring.size.contains(tree.partition), (1...BucketProperties.maximumCopies).contains(Int(tree.copies)),
+        guard placement.ring.size.contains(tree.partition),
+            (1...BucketProperties.maximumCopies).contains(Int(tree.copies)),
             LaneConfiguration.lane(of: tree.partition, laneCount: configuration.laneCount) == configuration.lane
         else { return .malformed }
         let owners = owners(of: tree)
@@ -464,7 +467,7 @@ package struct Reaper: Sendable {
         guard owners.contains(configuration.node) else { return .notHeld }
         guard step != .forget, !entries.isEmpty,
             entries.allSatisfy({
-                ring.size.partition(of: $0.key.position) == tree.partition
+                placement.ring.size.partition(of: $0.key.position) == tree.partition
             })
         else { return .malformed }
         return limits.judgesAge && served.count < limits.questionsServed ? nil : .busy
@@ -515,7 +518,8 @@ package struct Reaper: Sendable {
             if case .aging(let until) = round.stage { consider(until) }
         }
         if walk == nil {
-            consider(nextWalk ?? now.monotonic)
+            // Whoever holds nothing, or is moving, has nothing to walk, and must not wait for a time that has passed.
+            if placement.phase == .settled, !partitions.isEmpty { consider(nextWalk ?? now.monotonic) }
         } else if scan == nil, rounds.count < limits.rounds {
             consider(budget.opens)
         }

@@ -71,6 +71,7 @@ struct Exchange: Sendable {
 
     let pair: RepairPair
     private let ring: RingFingerprint
+    private let epoch: UInt64
     private let layout: LeafLayout
     private let seed: HashSeed
     private let limits: RepairLimits
@@ -99,12 +100,13 @@ struct Exchange: Sendable {
     private(set) var lastProgress: MonotonicTime
 
     init(
-        pair: RepairPair, ring: RingFingerprint, layout: LeafLayout, seed: HashSeed, limits: RepairLimits,
+        pair: RepairPair, placement: Placement, layout: LeafLayout, seed: HashSeed, limits: RepairLimits,
         emptyRoot: ContentHash, now: MonotonicTime
     ) {
         self.pair = pair
         self.emptyRoot = emptyRoot
-        self.ring = ring
+        ring = placement.fingerprint
+        epoch = placement.epoch
         self.layout = layout
         self.seed = seed
         self.limits = limits
@@ -371,7 +373,7 @@ struct Exchange: Sendable {
             effects.append(
                 .localWrite(
                     ReplicaWrite(
-                        operation: operation, key: transfer.key, copies: pair.tree.copies, body: body,
+                        operation: operation, key: transfer.key, copies: pair.tree.copies, epoch: epoch, body: body,
                         readAt: transfer.readAt)))
         case .failed(let failure): fail(operation, failure)
         }
@@ -402,8 +404,8 @@ struct Exchange: Sendable {
                 .send(
                     .write(
                         ReplicaWrite(
-                            operation: operation, key: transfer.key, copies: pair.tree.copies, body: body,
-                            readAt: transfer.readAt)),
+                            operation: operation, key: transfer.key, copies: pair.tree.copies, epoch: epoch,
+                            body: body, readAt: transfer.readAt)),
                     to: pair.peer))
         // The peer holds all that is here.
         case (.reading, .read(.hash)), (.reading, .read(.absent)): finish(operation)
@@ -427,7 +429,7 @@ struct Exchange: Sendable {
         failedKeys += 1
         switch failure {
         case .unreadable, .malformed, .stale: finish(operation)
-        case .overloaded, .notHeld, .hintsFull, .diskFull: end = .failed
+        case .overloaded, .notHeld, .hintsFull, .diskFull, .otherRing: end = .failed
         }
     }
 

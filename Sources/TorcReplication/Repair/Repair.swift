@@ -8,7 +8,8 @@
 // Invariants:
 // - Nothing is replaced, only merged, by the ordinary reads and writes of replicas.
 // - One exchange at a time. It ends: by completing, by giving way, by a failure, or by silence.
-// - Trees are compared only with nodes that know the same ring.
+// - Trees are compared only with nodes that know the same placement. So a comparison that was begun and completed
+//   under one proves that nothing is left behind at its peer that came there under an older one.
 //
 // After Dynamo (DeCandia et al., 2007, section 4.7), with trees that the writes themselves keep up to date.
 
@@ -30,8 +31,7 @@ package struct Repair: Sendable {
 
     private let configuration: LaneConfiguration
     private let limits: RepairLimits
-    private var ring: Ring
-    private var fingerprint: RingFingerprint
+    private var placement: Placement
     private var copies: [UInt8]
     private var schedule: RepairSchedule
     private var isScheduled = false
@@ -49,14 +49,13 @@ package struct Repair: Sendable {
     /// When `tick` is due.
     package private(set) var nextDeadline: MonotonicTime?
 
-    package init(configuration: LaneConfiguration, ring: Ring, properties: PropertiesTable) {
+    package init(configuration: LaneConfiguration, placement: Placement, properties: PropertiesTable) {
         self.configuration = configuration
         limits = configuration.limits.repair
-        self.ring = ring
-        fingerprint = RingFingerprint(of: ring)
+        self.placement = placement
         copies = properties.copiesInUse
         schedule = RepairSchedule(limits: limits)
-        emptyTree = MerkleTree(emptyFor: LeafLayout(ringSize: ring.size))
+        emptyTree = MerkleTree(emptyFor: LeafLayout(ringSize: placement.ring.size))
         budget = RepairBudget(limits)
         numbers = AskerNumbers(.repair, lane: configuration.lane, incarnation: configuration.incarnation)
     }
@@ -84,13 +83,31 @@ package struct Repair: Sendable {
         advance(leaves, now, &effects)
     }
 
-    package mutating func ringChanged(_ ring: Ring, _ leaves: LeafTable, _ now: Now, _ effects: inout [RepairEffect]) {
-        self.ring = ring
-        fingerprint = RingFingerprint(of: ring)
+    package mutating func ringChanged(
+        _ placement: Placement, _ leaves: LeafTable, _ now: Now, _ effects: inout [RepairEffect]
+    ) {
+        self.placement = placement
         exchange?.abort()
-        rebuild(now)
+        // What it was about is done with: it must not count for what the new placement awaits.
+        settle(leaves, now, &effects)
+        rebuild(now, isNew: true)
         advance(leaves, now, &effects)
     }
+
+    /// How far this lane is with what moves to its node.
+    package func progress(_ leaves: LeafTable) -> LaneProgress {
+        var report = HandoffReport()
+        report.pending = schedule.awaited
+        report.total = schedule.awaitedAtFirst
+        for count in copies { report.compares |= HandoffReport.bit(Int(count)) }
+        for tree in leaves.trees where leaves[tree]!.contains(where: { $0 != 0 }) {
+            report.holds |= HandoffReport.bit(Int(tree.copies))
+        }
+        return LaneProgress(placement: placement.fingerprint, report: report)
+    }
+
+    /// Comparisons that are awaited.
+    package var awaited: Int { schedule.awaited }
 
     package mutating func propertiesChanged(_ properties: PropertiesTable, _ now: Now) {
         let inUse = properties.copiesInUse
@@ -107,13 +124,18 @@ package struct Repair: Sendable {
         demands = [:]
     }
 
+    /// Before what is awaited is asked for.
+    package mutating func prepare(_ now: Now) { makeSchedule(now) }
+
     private mutating func makeSchedule(_ now: Now) {
         if !isScheduled { rebuild(now) }
     }
 
-    private mutating func rebuild(_ now: Now) {
+    private mutating func rebuild(_ now: Now, isNew: Bool = false) {
+        schedule.rebuild(
+            placement: placement, isNew: isNew || !isScheduled, copies: copies, configuration: configuration,
+            now: now.monotonic)
         isScheduled = true
-        schedule.rebuild(ring: ring, copies: copies, configuration: configuration, now: now.monotonic)
     }
 
     // MARK: People
@@ -199,11 +221,12 @@ package struct Repair: Sendable {
             settle(leaves, now, &effects)
             if budget.opens > now.monotonic { break }
             if exchange == nil {
-                guard limits.isOn || !demands.isEmpty,
+                guard limits.isOn || !demands.isEmpty || schedule.awaited > 0,
                     let pair = schedule.next(at: now.monotonic, linked: linked)
                 else { break }
                 exchange = Exchange(
-                    pair: pair, ring: fingerprint, layout: leaves.layout, seed: configuration.hashSeed, limits: limits,
+                    pair: pair, placement: placement, layout: leaves.layout, seed: configuration.hashSeed,
+                    limits: limits,
                     emptyRoot: emptyTree.root, now: now.monotonic)
             }
             guard exchange!.canAdvance else { break }
@@ -237,7 +260,7 @@ package struct Repair: Sendable {
         if let exchange {
             nextDeadline =
                 exchange.canAdvance ? budget.opens : exchange.lastProgress.advanced(by: limits.patience)
-        } else if limits.isOn || !demands.isEmpty {
+        } else if limits.isOn || !demands.isEmpty || schedule.awaited > 0 {
             nextDeadline = schedule.nextDue(linked: linked).map { max($0, budget.opens) }
         } else {
             nextDeadline = nil
@@ -277,12 +300,13 @@ package struct Repair: Sendable {
     }
 
     private func refusal(of question: TreeQuestion, by node: NodeID) -> TreeRefusal? {
-        guard question.ring == fingerprint else { return .otherRing }
+        guard question.ring == placement.fingerprint else { return .otherRing }
         let tree = question.tree
-        guard ring.size.contains(tree.partition), (1...BucketProperties.maximumCopies).contains(Int(tree.copies)),
+        guard placement.ring.size.contains(tree.partition),
+            (1...BucketProperties.maximumCopies).contains(Int(tree.copies)),
             LaneConfiguration.lane(of: tree.partition, laneCount: configuration.laneCount) == configuration.lane
         else { return .malformed }
-        let owners = ring.preferenceList(of: tree.partition, count: Int(tree.copies))
+        let owners = placement.ranked(tree.partition, copies: Int(tree.copies))
         return owners.contains(configuration.node) && owners.contains(node) ? nil : .notHeld
     }
 

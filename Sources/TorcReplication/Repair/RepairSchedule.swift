@@ -1,7 +1,8 @@
 // Which pair is compared next. Of two co-owners the one that comes first in the preference list begins; the
 // other does only when a person asks it to. Each pair has an instant at which it is due: an interval after its
 // last comparison, a while after a failure, at once when a link to the peer comes up, because a node that was
-// away has missed something.
+// away has missed something. While copies move, a node that gets some begins with those that it gets them from, and
+// what it awaits of them counts until it has completed once.
 
 import TorcModel
 
@@ -16,6 +17,8 @@ struct RepairSchedule: Sendable {
         var lastCompleted: WallTime?
         var lastDiffering = 0
         var failures = 0
+        /// Reads may not go to the next ring before it has been completed.
+        var isAwaited = false
     }
 
     /// Trees without records are compared this many times more seldom: there are many, and little comes to them.
@@ -27,40 +30,59 @@ struct RepairSchedule: Sendable {
 
     init(limits: RepairLimits) { self.limits = limits }
 
-    /// The trees that a lane's node holds under a ring, for every n that buckets ask for. What is known of pairs
-    /// that stay is kept; new ones are due at once.
+    /// The trees that a lane's node holds, for every n that buckets ask for. What is known of pairs that stay is
+    /// kept; new ones are due at once. `isNew`: it is another placement, so all that moves is still awaited.
     mutating func rebuild(
-        ring: Ring, copies: [UInt8], configuration: LaneConfiguration, now: MonotonicTime
+        placement: Placement, isNew: Bool, copies: [UInt8], configuration: LaneConfiguration, now: MonotonicTime
     ) {
         var known: [RepairPair: Entry] = [:]
         for entry in entries { known[entry.pair] = entry }
         entries = []
-        for index in 0..<ring.size.partitions {
+        let node = configuration.node
+        for index in 0..<placement.ring.size.partitions {
             let partition = PartitionID(index)
             guard
                 LaneConfiguration.lane(of: partition, laneCount: configuration.laneCount) == configuration.lane
             else { continue }
             for count in copies {
-                let owners = ring.preferenceList(of: partition, count: Int(count))
-                guard let own = owners.firstIndex(of: configuration.node) else { continue }
+                let owners = placement.ranked(partition, copies: Int(count))
+                guard let own = owners.firstIndex(of: node) else { continue }
+                let sources = placement.sources(for: node, of: partition, copies: Int(count))
                 for (place, peer) in owners.enumerated() where place != own {
                     let pair = RepairPair(tree: TreeID(partition: partition, copies: count), peer: peer)
-                    var entry = known[pair] ?? Entry(pair: pair, isOurs: own < place)
-                    if entry.isOurs != (own < place) { entry.isOurs.toggle() }
-                    entry.due = entry.isOurs ? entry.due ?? now : nil
+                    let isSource = sources.contains(peer)
+                    let isOurs = own < place || isSource
+                    var entry = known[pair] ?? Entry(pair: pair, isOurs: isOurs, isAwaited: isSource)
+                    entry.isOurs = isOurs
+                    if isNew { entry.isAwaited = isSource }
+                    if isNew, isSource { entry.due = now }
+                    entry.due = isOurs ? entry.due ?? now : nil
                     entries.append(entry)
                 }
             }
         }
         entries.sort { $0.pair < $1.pair }
+        awaited = entries.count { $0.isAwaited }
+        awaitedAtFirst = isNew ? awaited : max(awaitedAtFirst, awaited)
     }
+
+    /// Pairs that are awaited, and how many there were at first.
+    private(set) var awaited = 0
+    private(set) var awaitedAtFirst = 0
 
     var isEmpty: Bool { entries.isEmpty }
 
-    /// The pair that has been due for the longest, of those whose peer can be reached.
+    /// The pair that has been due for the longest, of those whose peer can be reached. What is awaited goes first.
     func next(at now: MonotonicTime, linked: Set<NodeID>) -> RepairPair? {
+        if awaited > 0, let pair = next(at: now, linked: linked, where: \.isAwaited) { return pair }
+        return next(at: now, linked: linked) { _ in true }
+    }
+
+    private func next(
+        at now: MonotonicTime, linked: Set<NodeID>, where isWanted: (Entry) -> Bool
+    ) -> RepairPair? {
         var best: (due: MonotonicTime, pair: RepairPair)?
-        for entry in entries {
+        for entry in entries where isWanted(entry) {
             guard let due = entry.due, due <= now, linked.contains(entry.pair.peer) else { continue }
             if best.map({ due < $0.due }) ?? true { best = (due, entry.pair) }
         }
@@ -93,6 +115,10 @@ struct RepairSchedule: Sendable {
     mutating func completed(_ pair: RepairPair, differing: Int, isEmpty: Bool, at now: Now) {
         guard let index = index(of: pair) else { return }
         entries[index].rounds += 1
+        if entries[index].isAwaited {
+            entries[index].isAwaited = false
+            awaited -= 1
+        }
         entries[index].lastCompleted = now.wall
         entries[index].lastDiffering = differing
         entries[index].failures = 0

@@ -1,4 +1,5 @@
-// What the members agree on: one epoch's ring, who they are, who may never come back, and where it comes from.
+// What the members agree on: one epoch's ring, how far copies have moved to it (`Placement`), who the members are,
+// who may never come back, and where it comes from.
 //
 //   genesis (epoch 1) ─► epoch 2 ─► epoch 3 …          one after the other, each agreed by the members of the last
 //                            └────► epoch 3' (generation 1) …   forced, when a majority of them is gone for good
@@ -79,11 +80,25 @@ package struct ClusterMember: Hashable, Sendable {
     package var node: NodeID { claim.node }
 }
 
+/// Copies move from one ring to the next.
+package struct RingTransition: Hashable, Sendable {
+    /// `copying` or `retiring`.
+    package var phase: Placement.Phase
+    /// Whose copies they are.
+    package let former: Ring
+    /// The epoch in which copying began.
+    package let since: UInt64
+    /// Members of the former ring alone, who hand over what they hold. Ascending by node.
+    package var leaving: [ClusterMember]
+}
+
 package struct ClusterState: Hashable, Sendable {
     package let generation: RingGeneration
     package let ring: Ring
-    /// Ascending by node; the ring's members, each of which owns a partition.
+    /// Ascending by node; who has a say: the owners of the ring but those that are fenced.
     package let members: [ClusterMember]
+    /// Nil: copies are where the ring says.
+    package let transition: RingTransition?
     /// Removed or replaced without their consent: never members again. Ascending.
     package let fenced: [NodeID]
     /// Of the states before it, one an epoch, the oldest first; the last is its parent.
@@ -96,18 +111,21 @@ package struct ClusterState: Hashable, Sendable {
     package static let maximumAncestry = 1_024
 
     init(
-        generation: RingGeneration, ring: Ring, members: [ClusterMember], fenced: [NodeID],
-        ancestry: [ClusterFingerprint]
+        generation: RingGeneration, ring: Ring, members: [ClusterMember], transition: RingTransition? = nil,
+        fenced: [NodeID], ancestry: [ClusterFingerprint]
     ) {
-        precondition(ring.members == members.map(\.node), "\(ring.members) own the ring of \(members.map(\.node))")
+        precondition(
+            ring.members.filter { !fenced.contains($0) } == members.map(\.node),
+            "\(ring.members) own the ring of \(members.map(\.node))")
         precondition(ancestry.count < ring.epoch, "\(ancestry.count) ancestors of epoch \(ring.epoch)")
         self.generation = generation
         self.ring = ring
         self.members = members
+        self.transition = transition
         self.fenced = fenced
         self.ancestry = ancestry
         var bytes = ByteBuffer()
-        Self.encode(generation, ring, members, fenced, ancestry, into: &bytes)
+        Self.encode(generation, ring, members, transition, fenced, ancestry, into: &bytes)
         version = RingVersion(
             generation: generation, epoch: ring.epoch,
             fingerprint: ClusterFingerprint(rawValue: xxh3(bytes, seed: 0)))
@@ -121,19 +139,74 @@ package struct ClusterState: Hashable, Sendable {
             members: ring.members.map { ClusterMember(claim: ClaimMember(node: $0)) }, fenced: [], ancestry: [])
     }
 
-    package func contains(_ node: NodeID) -> Bool { ring.members.contains(node) }
+    /// Whether it has a say.
+    package func contains(_ node: NodeID) -> Bool { members.contains { $0.node == node } }
 
     /// What more than half of the members hold, any other majority meets.
     package var majority: Int { members.count / 2 + 1 }
 
-    /// What follows on this one.
-    func successor(
-        owners: [NodeID], members: [ClusterMember], fencing: [NodeID], generation: RingGeneration? = nil
+    /// Everybody who holds copies and is not fenced, ascending by node.
+    package var participants: [ClusterMember] {
+        (members + (transition?.leaving ?? [])).sorted { $0.node < $1.node }
+    }
+
+    /// Owners that are fenced: what they held has yet to be given to others.
+    package var fencedOwners: [NodeID] { ring.members.filter(fenced.contains) }
+
+    package var placement: Placement {
+        Placement(
+            phase: transition?.phase ?? .settled, ring: ring, former: transition?.former,
+            floor: transition?.since ?? 0, fenced: fenced,
+            fingerprint: placementFingerprint)
+    }
+
+    var placementFingerprint: RingFingerprint { RingFingerprint(rawValue: version.fingerprint.rawValue) }
+
+    // MARK: What follows
+
+    /// Copies begin to move to other owners.
+    func moved(
+        to owners: [NodeID], members: [ClusterMember], fencing: [NodeID], generation: RingGeneration? = nil
+    ) -> ClusterState {
+        precondition(transition == nil, "copies move already")
+        let gone = Set(fenced + fencing)
+        let leaving = self.members.filter { member in
+            !gone.contains(member.node) && !members.contains { $0.node == member.node }
+        }
+        return successor(
+            owners: owners, members: members.sorted { $0.node < $1.node },
+            transition: RingTransition(phase: .copying, former: ring, since: ring.epoch + 1, leaving: leaving),
+            fenced: gone.sorted(), generation: generation)
+    }
+
+    /// The same owners, one step on.
+    package func advanced() -> ClusterState {
+        var next = transition
+        precondition(next != nil, "nothing moves")
+        switch next!.phase {
+        case .copying: next!.phase = .retiring
+        case .retiring, .settled: next = nil
+        }
+        return successor(owners: ring.owners, members: members, transition: next, fenced: fenced)
+    }
+
+    /// The same owners, some of whom are gone for good. What they own is given to others later.
+    func fencing(_ nodes: [NodeID], generation: RingGeneration? = nil) -> ClusterState {
+        var next = transition
+        next?.leaving.removeAll { nodes.contains($0.node) }
+        return successor(
+            owners: ring.owners, members: members.filter { !nodes.contains($0.node) }, transition: next,
+            fenced: Set(fenced + nodes).sorted(), generation: generation)
+    }
+
+    private func successor(
+        owners: [NodeID], members: [ClusterMember], transition: RingTransition?, fenced: [NodeID],
+        generation: RingGeneration? = nil
     ) -> ClusterState {
         ClusterState(
             generation: generation ?? self.generation,
-            ring: Ring(epoch: ring.epoch + 1, size: ring.size, owners: owners),
-            members: members.sorted { $0.node < $1.node }, fenced: Set(fenced + fencing).sorted(),
+            ring: Ring(epoch: ring.epoch + 1, size: ring.size, owners: owners), members: members,
+            transition: transition, fenced: fenced,
             ancestry: (ancestry + [version.fingerprint]).suffix(Self.maximumAncestry))
     }
 

@@ -16,6 +16,8 @@
 // told so. Rings spread by the proposer's word, by gossip of their versions on new links and now and then, and by
 // every message about rings, because each carries its sender's version.
 //
+// A commit begins a transition (`Placement`): its steps are rings, too, and agreed on by the same votes.
+//
 // Departure from Raft and its like: no leader, no log. A ring changes some times a year, and any node proposes.
 
 import DequeModule
@@ -49,12 +51,14 @@ package struct RingAgreement: Sendable {
     private var random: SeededGenerator
     private var nextGossip: MonotonicTime?
     private var doubtAt: MonotonicTime?
+    private var stewardship: Stewardship
 
     package init(node: NodeID, start: RingStart) {
         self.node = node
         record = start.record
         if Mutation.forgetRingVoteAtStart.isActive { record.vote = RingVote() }
         random = SeededGenerator(seed: start.seed)
+        stewardship = Stewardship(start.record.state.placement)
         greatestRound = record.vote.promised?.round ?? 0
     }
 
@@ -73,6 +77,9 @@ package struct RingAgreement: Sendable {
         return deadlines.min()
     }
 
+    /// What this node has heard of how far the members are, itself among them.
+    package var reports: [NodeID: HandoffReport] { stewardship.reports }
+
     /// Nothing is being stored or decided, as far as this node knows.
     package var isIdle: Bool { waiting.isEmpty && proposal == nil && record.vote.accepted == nil }
 
@@ -89,6 +96,9 @@ package struct RingAgreement: Sendable {
             send(.version, to: peer, &effects)
         case .peerDown(let peer): linked.removeAll { $0 == peer }
         case .stored(let number): stored(number, &effects)
+        case .progress(let report):
+            stewardship.heard(report, from: node)
+            tellSteward(now, &effects)
         case .tick: tick(now, &effects)
         }
         while let message = loopback.popFirst() { receive(message, from: node, now, &effects) }
@@ -148,7 +158,7 @@ package struct RingAgreement: Sendable {
     private mutating func force(
         without dead: [NodeID], _ request: RequestID, _ now: MonotonicTime, _ effects: inout [RingEffect]
     ) {
-        if let stranger = dead.first(where: { !state.contains($0) }) {
+        if let stranger = dead.first(where: { gone in !state.participants.contains { $0.node == gone } }) {
             return effects.append(.answer(request, .refused(.staging(.notMember(stranger)))))
         }
         let living = state.members.count { !dead.contains($0.node) }
@@ -169,20 +179,22 @@ package struct RingAgreement: Sendable {
 
     /// An order, or a recovery when there is none.
     private mutating func begin(
-        _ order: RingProposal.Order?, _ now: MonotonicTime, failures: Int = 0, deadline: MonotonicTime? = nil,
-        isPlanOut: Bool = false, _ effects: inout [RingEffect]
+        _ order: RingProposal.Order?, wish: ClusterState? = nil, _ now: MonotonicTime, failures: Int = 0,
+        deadline: MonotonicTime? = nil, isPlanOut: Bool = false, _ effects: inout [RingEffect]
     ) {
+        let wish = wish ?? order?.plan.next
         greatestRound += 1
         let ballot = RingBallot(round: greatestRound, node: node)
-        effects.append(.observed(order == nil ? .recovering(ballot) : .proposed(ballot)))
+        effects.append(.observed(wish == nil ? .recovering(ballot) : .proposed(ballot)))
         proposal = RingProposal(
-            order: order, ballot: ballot, phase: .preparing(promises: [], greatest: nil), failures: failures,
+            order: order, wish: wish, ballot: ballot, phase: .preparing(promises: [], greatest: nil),
+            failures: failures,
             resendAt: now.advanced(by: Self.resendInterval),
             deadline: deadline ?? order?.deadline ?? now.advanced(by: Self.recoveryTime), isPlanOut: isPlanOut)
         // This node's own promise goes first: the others hear of the ballot when it is durable here, so that no
         // later process uses it again.
         receive(RingMessage(version: state.version, body: .prepare(ballot)), from: node, now, &effects)
-        for member in state.ring.members where member != node { send(.prepare(ballot), to: member, &effects) }
+        for member in state.members.map(\.node) where member != node { send(.prepare(ballot), to: member, &effects) }
     }
 
     private mutating func promised(
@@ -196,8 +208,8 @@ package struct RingAgreement: Sendable {
         if let accepted, greatest.map({ $0.ballot < accepted.ballot }) ?? true { greatest = accepted }
         present.phase = .preparing(promises: promises, greatest: greatest)
         guard promises.count >= state.majority else { return proposal = present }
-        if Mutation.ignoreAcceptedRing.isActive, present.order != nil { greatest = nil }
-        guard let next = greatest?.state ?? present.order?.plan.next else {
+        if Mutation.ignoreAcceptedRing.isActive, present.wish != nil { greatest = nil }
+        guard let next = greatest?.state ?? present.wish else {
             // There was nothing to recover: nobody of a majority has accepted anything, and this node's own
             // acceptance would have been among the promises.
             return proposal = nil
@@ -206,7 +218,7 @@ package struct RingAgreement: Sendable {
         present.phase = .accepting(next, acceptances: [])
         present.resendAt = now.advanced(by: Self.resendInterval)
         proposal = present
-        for member in state.ring.members { send(.accept(ballot, next), to: member, &effects) }
+        for member in state.members.map(\.node) { send(.accept(ballot, next), to: member, &effects) }
     }
 
     private mutating func accepted(
@@ -240,7 +252,7 @@ package struct RingAgreement: Sendable {
             if case .pausing(let until) = present.phase {
                 if until <= now {
                     begin(
-                        present.order, now, failures: present.failures, deadline: present.deadline,
+                        present.order, wish: present.wish, now, failures: present.failures, deadline: present.deadline,
                         isPlanOut: present.isPlanOut, &effects)
                 }
             } else if present.resendAt <= now {
@@ -256,10 +268,31 @@ package struct RingAgreement: Sendable {
         for _ in 0..<min(Self.gossipPeers, others.count) {
             send(.version, to: others.remove(at: Int(random.next() % UInt64(others.count))), &effects)
         }
+        tellSteward(now, &effects)
+    }
+
+    // MARK: Transitions
+
+    /// While copies move: says how far this node is, to itself if it is the steward.
+    private mutating func tellSteward(_ now: MonotonicTime, _ effects: inout [RingEffect]) {
+        guard let steward = state.members.lazy.map(\.node).first(where: { $0 == node || linked.contains($0) }) else {
+            return
+        }
+        if steward == node {
+            goOn(now, &effects)
+        } else if state.transition != nil, let report = stewardship.reports[node] {
+            send(.report(report), to: steward, &effects)
+        }
+    }
+
+    /// The steward has the next step decided, when it may be.
+    private mutating func goOn(_ now: MonotonicTime, _ effects: inout [RingEffect]) {
+        guard proposal == nil, record.vote.accepted == nil, let next = stewardship.nextStep(of: state) else { return }
+        begin(nil, wish: next, now, &effects)
     }
 
     private mutating func resend(_ present: RingProposal, _ effects: inout [RingEffect]) {
-        for member in state.ring.members {
+        for member in state.members.map(\.node) {
             switch present.phase {
             case .preparing(let promises, _):
                 if !promises.contains(member) { send(.prepare(present.ballot), to: member, &effects) }
@@ -298,10 +331,14 @@ package struct RingAgreement: Sendable {
             }
             return
         }
+        if case .report(let report) = message.body {
+            stewardship.heard(report, from: sender)
+            return tellSteward(now, &effects)
+        }
         // Only members of this ring have a say in the next.
         guard state.contains(node), state.contains(sender) else { return }
         switch message.body {
-        case .version, .decided: break
+        case .version, .decided, .report: break
         case .prepare(let ballot):
             greatestRound = max(greatestRound, ballot.round)
             vote(on: ballot, from: sender, { $0.prepare(ballot) }, &effects) {
@@ -361,10 +398,12 @@ package struct RingAgreement: Sendable {
         let tells = proposal != nil || next.generation != former.generation
         proposal = nil
         record = RingRecord(state: next, staged: RingPlan.remaining(record.staged, in: next))
+        stewardship = Stewardship(next.placement)
         store(&effects)
         emit(.installed(next), &effects)
         if tells {
-            for member in Set(former.ring.members + next.ring.members).sorted() where member != node {
+            let everybody = (former.participants + next.participants).map(\.node) + next.fenced
+            for member in Set(everybody).sorted() where member != node {
                 send(.decided(next), to: member, &effects)
             }
         }

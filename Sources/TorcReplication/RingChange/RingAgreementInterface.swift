@@ -49,6 +49,8 @@ package enum RingEvent: Hashable, Sendable {
     case peerDown(NodeID)
     /// What `store` asked for, and all before it, is synced.
     case stored(UInt64)
+    /// How far this node is, all of its lanes, with what moves to the ring that it holds.
+    case progress(HandoffReport)
     /// Time has passed `RingAgreement.nextDeadline`; or the first event of all.
     case tick
 }

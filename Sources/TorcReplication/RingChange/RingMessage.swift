@@ -4,7 +4,7 @@
 //
 //   u8 body | u64be generation | u64be forced by | varint epoch | body's fields
 //   body: 0 version | 1 prepare: ballot | 2 promise: ballot, u8 (1: accepted follows), ballot, state
-//         3 accept: ballot, state | 4 accepted: ballot | 5 refused: ballot, ballot | 6 decided: state
+//         3 accept: ballot, state | 4 accepted: ballot | 5 refused: ballot, ballot | 6 decided: state | 7 report
 //   ballot = varint round | u64be node
 //
 // The fingerprint of the version stands where every peer message has its number.
@@ -25,6 +25,8 @@ package struct RingMessage: Hashable, Sendable {
         case refused(RingBallot, promised: RingBallot)
         /// The sender holds this one.
         case decided(ClusterState)
+        /// How far the sender is with what moves.
+        case report(HandoffReport)
     }
 
     package var version: RingVersion
@@ -45,6 +47,7 @@ package struct RingMessage: Hashable, Sendable {
             case .accepted: 4
             case .refused: 5
             case .decided: 6
+            case .report: 7
             }
         buffer.writeInteger(kind)
         version.encodeName(into: &buffer)
@@ -61,6 +64,7 @@ package struct RingMessage: Hashable, Sendable {
             ballot.encode(into: &buffer)
             promised.encode(into: &buffer)
         case .decided(let state): state.encode(into: &buffer)
+        case .report(let report): report.encode(into: &buffer)
         }
     }
 
@@ -78,6 +82,7 @@ package struct RingMessage: Hashable, Sendable {
         case 5:
             body = .refused(try RingBallot(decoding: &buffer), promised: try RingBallot(decoding: &buffer))
         case 6: body = .decided(try ClusterState(decoding: &buffer))
+        case 7: body = .report(try HandoffReport(decoding: &buffer))
         default: throw MalformedBytes(.notCanonical, "ring message")
         }
     }
@@ -86,7 +91,7 @@ package struct RingMessage: Hashable, Sendable {
     package var sizeBound: Int {
         let state: Int =
             switch body {
-            case .version, .prepare, .accepted, .refused: 0
+            case .version, .prepare, .accepted, .refused, .report: 0
             case .promise(_, let accepted): accepted?.state.sizeBound ?? 0
             case .accept(_, let state), .decided(let state): state.sizeBound
             }
@@ -200,7 +205,7 @@ extension StagedChange {
 }
 
 extension ByteBuffer {
-    fileprivate mutating func readFlag(_ subject: StaticString) throws(MalformedBytes) -> Bool {
+    mutating func readFlag(_ subject: StaticString) throws(MalformedBytes) -> Bool {
         switch try readFixed(UInt8.self, subject) {
         case 0: false
         case 1: true

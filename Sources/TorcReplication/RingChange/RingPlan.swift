@@ -52,6 +52,8 @@ package enum StagingRefusal: Error, Hashable, Sendable {
     case tooManyStaged(limit: Int)
     case tooManyFenced(limit: Int)
     case nothingStaged
+    /// Copies move, and that must end first. Only removals are possible meanwhile.
+    case moving
     case claim(ClaimRefusal)
 }
 
@@ -85,11 +87,27 @@ package struct RingPlan: Hashable, Sendable {
     private let present: Ring
 
     package init(changes: [StagedChange], of state: ClusterState) throws(StagingRefusal) {
-        guard !changes.isEmpty else { throw .nothingStaged }
+        // Without a change: what fenced nodes own goes to others.
+        guard !changes.isEmpty || state.transition == nil && !state.fencedOwners.isEmpty else { throw .nothingStaged }
         var checked: [StagedChange] = []
         for change in changes {
             if let refusal = Self.refusal(of: change, after: checked, in: state) { throw refusal }
             checked.append(change)
+        }
+        let fencing = changes.filter(\.isFencing).compactMap(\.leaver)
+        guard state.fenced.count + fencing.count <= ClusterState.maximumFenced else {
+            throw .tooManyFenced(limit: ClusterState.maximumFenced)
+        }
+        parent = state.version
+        present = state.ring
+        self.changes = changes
+        if state.transition != nil {
+            guard state.members.count > fencing.count(where: state.contains) else { throw .claim(.noMembers) }
+            next = state.fencing(fencing)
+            moves = []
+            repeatedNodes = []
+            repeatedZones = []
+            return
         }
         var members = state.members
         var owners = state.ring.owners
@@ -107,14 +125,7 @@ package struct RingPlan: Hashable, Sendable {
         } catch {
             throw .claim(error)
         }
-        let fencing = changes.filter(\.isFencing).compactMap(\.leaver)
-        guard state.fenced.count + fencing.count <= ClusterState.maximumFenced else {
-            throw .tooManyFenced(limit: ClusterState.maximumFenced)
-        }
-        parent = state.version
-        present = state.ring
-        self.changes = changes
-        next = state.successor(owners: claim.owners, members: members, fencing: fencing)
+        next = state.moved(to: claim.owners, members: members, fencing: fencing)
         moves = zip(state.ring.owners, claim.owners).enumerated().compactMap { index, owners in
             owners.0 == owners.1
                 ? nil
@@ -144,9 +155,12 @@ package struct RingPlan: Hashable, Sendable {
         of change: StagedChange, after staged: [StagedChange], in state: ClusterState
     ) -> StagingRefusal? {
         guard staged.count < maximumChanges else { return .tooManyStaged(limit: maximumChanges) }
+        if state.transition != nil {
+            guard case .remove = change else { return .moving }
+        }
         let touched = staged.compactMap(\.leaver) + staged.compactMap { $0.joiner?.node }
         if let leaver = change.leaver {
-            if !state.contains(leaver) { return .notMember(leaver) }
+            if !state.participants.contains(where: { $0.node == leaver }) { return .notMember(leaver) }
             if touched.contains(leaver) { return .alreadyStaged(leaver) }
         }
         if let joiner = change.joiner {
@@ -158,10 +172,12 @@ package struct RingPlan: Hashable, Sendable {
         return nil
     }
 
-    /// Those of the staged changes that still make sense after the state has changed.
+    /// Those of the staged changes that still make sense after the state has changed, or will when nothing moves.
     static func remaining(_ staged: [StagedChange], in state: ClusterState) -> [StagedChange] {
-        staged.reduce(into: []) { kept, change in
-            if refusal(of: change, after: kept, in: state) == nil { kept.append(change) }
+        var rest = state
+        while rest.transition != nil { rest = rest.advanced() }
+        return staged.reduce(into: []) { kept, change in
+            if refusal(of: change, after: kept, in: rest) == nil { kept.append(change) }
         }
     }
 }
@@ -171,14 +187,14 @@ extension ClusterState {
     func forced(without dead: [NodeID], by node: NodeID) throws(StagingRefusal) -> ClusterState {
         let living = members.filter { !dead.contains($0.node) }
         guard fenced.count + dead.count <= Self.maximumFenced else { throw .tooManyFenced(limit: Self.maximumFenced) }
+        let generation = RingGeneration(number: generation.number + 1, forcedBy: node)
+        if transition != nil { return fencing(dead, generation: generation) }
         let claim: ClaimPlan
         do throws(ClaimRefusal) {
             claim = try ClaimPlan(changing: ring, members: living.map(\.claim))
         } catch {
             throw .claim(error)
         }
-        return successor(
-            owners: claim.owners, members: living, fencing: dead,
-            generation: RingGeneration(number: generation.number + 1, forcedBy: node))
+        return moved(to: claim.owners, members: living, fencing: dead, generation: generation)
     }
 }

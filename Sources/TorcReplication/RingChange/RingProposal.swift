@@ -18,8 +18,9 @@ struct RingProposal: Sendable {
         case pausing(until: MonotonicTime)
     }
 
-    /// Nil: a recovery.
     var order: Order?
+    /// What it proposes where nothing else was accepted. Nil: a recovery.
+    var wish: ClusterState?
     var ballot: RingBallot
     var phase: Phase
     /// Attempts before this one.

@@ -82,6 +82,20 @@ struct ReplicaRecord {
         return true
     }
 
+    /// There is none any more, and its leaf counts it no longer.
+    mutating func discard(_ key: ObjectKey, seed: HashSeed) {
+        guard let header else { return }
+        if case .asRead = contribution {
+            contribution = .known(copies: header.copies, contentHash(of: key, seed: seed))
+        }
+        isGrave = false
+        self.header = nil
+        body = nil
+        object = nil
+        hash = nil
+        isChanged = true
+    }
+
     /// The object, decoded; nil when there is no record.
     mutating func decoded() throws(MalformedBytes) -> VersionedObject? {
         if let object { return object }

@@ -10,6 +10,8 @@ package enum VnodeRequest: Hashable, Sendable {
     indirect case mint(MintRequest)
     /// Not answered: what is not dropped is delivered once more.
     case drop(HintDrop)
+    /// Removes what this node holds no longer by the ring. Not answered: what is left is found once more.
+    case discard(Discard)
     case bury(Burial)
 
     package var key: ObjectKey {
@@ -18,6 +20,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .write(let write): write.key
         case .mint(let mint): mint.key
         case .drop(let drop): drop.key
+        case .discard(let discard): discard.key
         case .bury(let burial): burial.key
         }
     }
@@ -29,6 +32,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .write(let write): write.hint
         case .mint(let mint): mint.hint
         case .drop(let drop): drop.target
+        case .discard: nil
         case .bury: nil
         }
     }
@@ -38,7 +42,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .read(let read): read.copies
         case .write(let write): write.copies
         case .mint(let mint): mint.copies
-        case .drop: 1
+        case .drop, .discard: 1
         case .bury(let burial): burial.copies
         }
     }
@@ -46,7 +50,7 @@ package enum VnodeRequest: Hashable, Sendable {
     /// The bytes that it keeps in memory while it waits.
     var payloadBytes: Int {
         switch self {
-        case .read, .drop: 0
+        case .read, .drop, .discard: 0
         case .write(let write): write.body.readableBytes
         case .bury(let burial): burial.version.readableBytes
         case .mint(let mint):
@@ -60,7 +64,7 @@ package enum VnodeRequest: Hashable, Sendable {
     /// Whether it may still be written when the disk is not ample.
     func isTaken(at space: DiskSpace) -> Bool {
         switch self {
-        case .read, .drop: true
+        case .read, .drop, .discard: true
         case .mint(let mint): space == .low && mint.change == .delete && mint.hint == nil
         // A hint is a client's write that comes later.
         case .write(let write): space == .low && (write.operation.asker == .repair || write.isDelete)
@@ -73,7 +77,7 @@ package enum VnodeRequest: Hashable, Sendable {
     /// What a failed operation answers; nil: nothing. A mint that fails has written nothing: it is refused.
     func failure(_ failure: ReplicaFailure) -> VnodeReply? {
         switch self {
-        case .drop: nil
+        case .drop, .discard: nil
         case .bury: .buried(false)
         case .read: .read(.failed(failure))
         case .write: .wrote(.failed(failure))
@@ -82,7 +86,7 @@ package enum VnodeRequest: Hashable, Sendable {
             case .overloaded, .hintsFull, .stale: .refused(.overloaded)
             case .diskFull: .refused(.diskFull)
             case .unreadable: .refused(.unreadable)
-            case .notHeld: .refused(.unreachable(needed: 1, reachable: 0))
+            case .notHeld, .otherRing: .refused(.unreachable(needed: 1, reachable: 0))
             case .malformed:
                 .refused(
                     .invalidQuorum(name: "n", asked: Int(copies), n: BucketProperties.maximumCopies))

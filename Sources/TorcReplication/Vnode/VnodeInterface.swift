@@ -37,6 +37,13 @@ package struct HintDrop: Hashable, Sendable {
     }
 }
 
+/// Removes a record of a tree that this node holds no longer.
+package struct Discard: Hashable, Sendable {
+    package var key: ObjectKey
+
+    package init(key: ObjectKey) { self.key = key }
+}
+
 /// Coordinates one write at this replica: decides, mints a dot and merges, all on the record as it is when
 /// its turn comes in the key's queue.
 package struct MintRequest: Hashable, Sendable {

@@ -32,6 +32,10 @@ package struct Vnodes: Sendable {
     package private(set) var leaves: LeafTable
     /// For each partition the smallest number of copies with which this node is one of its replicas.
     private var ranks: [UInt8] = []
+    /// Writes by an older ring than of this epoch are refused.
+    private var floor: UInt64 = 0
+    /// Who leaves hands over what it keeps, and takes no more.
+    private var keepsHints = false
 
     /// What is kept for other nodes, the changes of this turn included.
     package private(set) var hints: [NodeID: HintTotal]
@@ -100,14 +104,14 @@ package struct Vnodes: Sendable {
 
     // MARK: Events
 
-    package mutating func ringChanged(_ ring: Ring) {
+    package mutating func ringChanged(_ placement: Placement) {
         precondition(
-            ring.size == leaves.layout.ringSize,
-            "a ring of \(ring.size.partitions) partitions, leaves for \(leaves.layout.ringSize.partitions)")
-        ranks = (0..<ring.size.partitions).map { partition in
-            let list = ring.preferenceList(of: PartitionID(partition), count: BucketProperties.maximumCopies)
-            return list.firstIndex(of: configuration.node).map { UInt8($0 + 1) } ?? .max
-        }
+            placement.ring.size == leaves.layout.ringSize,
+            "a ring of \(placement.ring.size.partitions) partitions, leaves for "
+                + "\(leaves.layout.ringSize.partitions)")
+        ranks = placement.ranks(of: configuration.node)
+        floor = placement.floor
+        keepsHints = placement.ring.members.contains(configuration.node) && !placement.isFenced(configuration.node)
     }
 
     package mutating func submit(
@@ -216,9 +220,8 @@ package struct Vnodes: Sendable {
         if let hint = request.hint {
             // A hint for oneself would never be delivered.
             guard hint != configuration.node else { return .malformed }
-        } else {
-            guard isHeld(partition, copies: copies) else { return .notHeld }
         }
+        if let failure = refusal(of: request, in: partition) { return failure }
         let limits = configuration.limits
         guard batches.waitingCount < limits.unsyncedOperations else { return .overloaded }
         if case .read = request { return nil }
@@ -228,6 +231,17 @@ package struct Vnodes: Sendable {
 
     private func isHeld(_ partition: PartitionID, copies: UInt8) -> Bool {
         partition.index < ranks.count && ranks[partition.index] <= copies
+    }
+
+    /// Asked when it comes, and again when it has waited: the ring may have changed.
+    private func refusal(of request: VnodeRequest, in partition: PartitionID) -> ReplicaFailure? {
+        if request.hint != nil { return request.isHintWrite && !keepsHints ? .notHeld : nil }
+        if case .discard = request { return nil }
+        guard isHeld(partition, copies: request.copies) else { return .notHeld }
+        if case .write(let write) = request, write.epoch < floor, !Mutation.takeWritesOfFormerRing.isActive {
+            return .otherRing
+        }
+        return nil
     }
 
     private mutating func park(_ request: VnodeRequest) -> Bool {
@@ -294,8 +308,12 @@ package struct Vnodes: Sendable {
         effects: inout [VnodeEffect]
     ) {
         var record = found
+        let partition = keys[slot].partition
         parked.forEach { operation in
             unpark(operation.request)
+            if let failure = refusal(of: operation.request, in: partition) {
+                return fail(operation, failure, effects: &effects)
+            }
             run(operation, on: &record, slot: slot, now: now, effects: &effects)
         }
         if record.isChanged { keys[slot].state = .held(record) } else { keys.vacate(slot) }
@@ -343,6 +361,9 @@ package struct Vnodes: Sendable {
                     reply(.wrote(outcome), to: address, whenSynced: record, effects: &effects)
                 }
             }
+        case .discard(let discard):
+            guard let copies = record.header?.copies, !isHeld(keys[slot].partition, copies: copies) else { return }
+            record.discard(discard.key, seed: configuration.hashSeed)
         case .drop(let drop):
             // A later batch may never be synced: then the hint is delivered once more.
             if record.drop(drop, seed: configuration.hashSeed) {
@@ -463,6 +484,13 @@ package struct Vnodes: Sendable {
 }
 
 extension VnodeRequest {
+    fileprivate var isHintWrite: Bool {
+        switch self {
+        case .write, .mint: hint != nil
+        default: false
+        }
+    }
+
     fileprivate var isMint: Bool {
         if case .mint = self { true } else { false }
     }

@@ -9,7 +9,7 @@ package import TorcReplication
 package import TorcStorage
 
 /// A member of the declared cluster.
-package struct ClusterMember: Hashable, Sendable {
+package struct DeclaredMember: Hashable, Sendable {
     package var name: String
     package var node: NodeID
     /// Where its peers find it.
@@ -29,8 +29,14 @@ package struct ServerConfiguration: Sendable {
     package var clusterName: String
     package var clusterKey: ClusterKey
     /// This node among them.
-    package var members: [ClusterMember]
+    package var members: [DeclaredMember]
     package var ringSize: RingSize
+    /// Nil: the node is one of those that are declared, or its folder says that it joined.
+    package var join: JoinSettings?
+    /// Where peers find it, and its share and zone, when it joins.
+    package var advertisedAddress: HostAddress
+    package var weight: Int
+    package var zone: String?
     package var protocolBuffersAddress: HostAddress
     package var httpAddress: HostAddress
     package var peerAddress: HostAddress
@@ -91,7 +97,7 @@ extension ServerConfiguration {
         peerAddress = address(.peerAddress)
 
         let node = Self.nodeID(cluster: clusterName, node: nodeName)
-        var members: [ClusterMember] = []
+        var members: [DeclaredMember] = []
         let alone = nodeName.isEmpty ? [] : ["\(nodeName)=\(peerAddress)"]
         for text in values.list(.clusterMembers) ?? alone {
             let parts = text.split(separator: "=", maxSplits: 1)
@@ -105,7 +111,16 @@ extension ServerConfiguration {
                 problems.append("\(values.place(.clusterMembers)): \(name) is named twice")
             }
             let id = Self.nodeID(cluster: clusterName, node: name)
-            members.append(ClusterMember(name: name, node: id, address: address))
+            members.append(DeclaredMember(name: name, node: id, address: address))
+        }
+        let join = Self.joinSettings(values, nodeName, &problems)
+        advertisedAddress = values.text(.nodeAddress).flatMap(HostAddress.init) ?? peerAddress
+        if join != nil {
+            // Who the members are, the member that is asked says.
+            members = [DeclaredMember(name: nodeName, node: node, address: advertisedAddress)]
+            if advertisedAddress.port == 0 || ["0.0.0.0", "::"].contains(advertisedAddress.host) {
+                problems.append("peers cannot find \(advertisedAddress): set node.address to where they find this node")
+            }
         }
         if !nodeName.isEmpty, !members.isEmpty, !members.contains(where: { $0.name == nodeName }) {
             let names = members.map(\.name).joined(separator: ", ")
@@ -158,6 +173,9 @@ extension ServerConfiguration {
         self.dataFolder = dataFolder
         self.clusterName = clusterName
         self.members = members
+        self.join = join
+        weight = values.integer(.nodeWeight) ?? 1
+        zone = values.text(.nodeZone)
         let laneCount = lanes == 0 ? min(Self.maximumLanesByDefault, System.coreCount) : lanes
         self.laneCount = laneCount
         // Each lane has its share: keys and partitions are spread evenly over them.
@@ -187,6 +205,29 @@ extension ServerConfiguration {
         guard problems.isEmpty, let key, let ringSize else { throw ConfigurationError(problems) }
         clusterKey = key
         self.ringSize = ringSize
+    }
+
+    private static func joinSettings(
+        _ values: ConfigurationValues, _ nodeName: String, _ problems: inout [String]
+    ) -> JoinSettings? {
+        guard let address = values.text(.clusterJoin).flatMap(HostAddress.init) else {
+            if values.text(.clusterJoinToken) != nil, !values.failed(.clusterJoin) {
+                problems.append("cluster.join-token is set, and cluster.join is not: name a member to ask")
+            }
+            return nil
+        }
+        guard let text = values.text(.clusterJoinToken) else {
+            problems.append("cluster.join is set, and cluster.join-token is not: get one with `torc cluster token`")
+            return nil
+        }
+        guard let token = JoinToken(text) else {
+            problems.append("\(values.place(.clusterJoinToken)): this is no token; `torc cluster token` prints one")
+            return nil
+        }
+        if !NodeContact.isName(nodeName) {
+            problems.append("\(values.place(.nodeName)): a name is without spaces, commas and equals signs")
+        }
+        return JoinSettings(member: address, token: token)
     }
 
     private static func secret(_ values: ConfigurationValues) -> Result<[UInt8], ConfigurationError> {

@@ -64,6 +64,21 @@ extension Setting {
         key: "cluster.members", kind: .list(of: "members, each NAME=HOST:PORT"),
         standard: nil,
         help: "The first members and their peer addresses; the same list on every node. Without it: this node alone.")
+    package static let clusterJoin = Setting(
+        key: "cluster.join", kind: .address, standard: nil,
+        help: "A member's HTTP address: with an empty data folder the node asks it to be let in; later without effect.")
+    package static let clusterJoinToken = Setting(
+        key: "cluster.join-token", kind: .text, standard: nil, isSecret: true,
+        help: "What `torc cluster token` printed.")
+    package static let nodeAddress = Setting(
+        key: "node.address", kind: .address, standard: nil,
+        help: "Where peers find a node that joins; without it: listen.peer.")
+    package static let nodeWeight = Setting(
+        key: "node.weight", kind: .wholeNumber(1...1_000_000, unit: ""), standard: "1",
+        help: "The share of partitions of a node that joins, relative to the others'.")
+    package static let nodeZone = Setting(
+        key: "node.zone", kind: .text, standard: nil,
+        help: "Of a node that joins: nodes of one zone fail together, and replicas are spread over zones.")
     package static let ringPartitions = Setting(
         key: "cluster.partitions", kind: .powerOfTwo(8...16_384), standard: "64",
         help: "Q, the partitions of the ring; fixed when the cluster is made.")
@@ -146,7 +161,8 @@ extension Setting {
 
     /// In the order in which they are shown.
     package static let all: [Setting] = [
-        nodeName, dataFolder, clusterName, clusterKey, clusterKeyFile, clusterMembers, ringPartitions,
+        nodeName, nodeAddress, nodeWeight, nodeZone, dataFolder, clusterName, clusterKey, clusterKeyFile,
+        clusterMembers, clusterJoin, clusterJoinToken, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
         objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, diskReserve, reapBytes,
         reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,

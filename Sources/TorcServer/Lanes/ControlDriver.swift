@@ -17,9 +17,14 @@ final class ControlDriver: @unchecked Sendable {
     private let store: NodeStore
     private let threads: NIOThreadPool
     private let logger: Logger
-    private let names: [NodeID: String]
+    private let directory: ClusterDirectory
+    private let follower: RingFollower
     private var effects: [ControlEffect] = []
     private var receivers: [RequestID: @Sendable (PropertiesAnswer) -> Void] = [:]
+    /// Of an operator's orders; their numbers have the upper bits that no gateway uses.
+    private var orders: [RequestID: @Sendable (RingAnswer) -> Void] = [:]
+    private var lastOrder: UInt64 = 0
+    private static let orderBits: UInt64 = 0xfe << 56
     private var timer: Scheduled<Void>?
     /// What is on disk, or on its way there.
     private var durable: PropertiesTable
@@ -33,7 +38,7 @@ final class ControlDriver: @unchecked Sendable {
 
     init(
         eventLoop: any EventLoop, loops: NodeLoops, control: Control, store: NodeStore,
-        threads: NIOThreadPool, names: [NodeID: String], logger: Logger
+        threads: NIOThreadPool, directory: ClusterDirectory, follower: RingFollower, logger: Logger
     ) {
         self.eventLoop = eventLoop
         self.loops = loops
@@ -41,7 +46,8 @@ final class ControlDriver: @unchecked Sendable {
         durable = control.table
         self.store = store
         self.threads = threads
-        self.names = names
+        self.directory = directory
+        self.follower = follower
         self.logger = logger
     }
 
@@ -76,7 +82,26 @@ final class ControlDriver: @unchecked Sendable {
     var members: [MemberStatus] { control.membership.statuses }
 
     /// On the control loop.
+    var agreement: RingAgreement { control.agreement }
+
+    /// An operator's order. From anywhere.
+    func order(_ order: RingOrder) async -> RingAnswer {
+        await withCheckedContinuation { continuation in
+            eventLoop.execute {
+                guard !self.isStopped else { return continuation.resume(returning: .refused(.busy)) }
+                self.lastOrder += 1
+                let id = RequestID(rawValue: Self.orderBits | self.lastOrder)
+                self.orders[id] = { continuation.resume(returning: $0) }
+                self.handle(.ring(id, order))
+            }
+        }
+    }
+
+    /// On the control loop.
     func stop() {
+        // A commit may have reached others.
+        for receiver in orders.values { receiver(.indeterminate(reached: 0, needed: 1)) }
+        orders = [:]
         isStopped = true
         timer?.cancel()
         timer = nil
@@ -121,9 +146,11 @@ final class ControlDriver: @unchecked Sendable {
             unstoredRing = (number, record)
             storeMeta()
         case .ringInstalled(let state):
-            logger.notice("the members have agreed on a ring", metadata: ["ring": "\(state.version)"])
-        // Nobody here asks for rings.
-        case .answerRing: break
+            logger.notice(
+                "the members have agreed on a ring",
+                metadata: ["ring": "\(state.version)", "phase": "\(state.transition?.phase ?? .settled)"])
+            follower.follow(state)
+        case .answerRing(let id, let answer): orders.removeValue(forKey: id)?(answer)
         case .ringObserved(let observation): observe(observation)
         }
     }
@@ -160,7 +187,7 @@ final class ControlDriver: @unchecked Sendable {
     }
 
     private func observe(_ observation: MembershipObservation) {
-        func name(_ node: NodeID) -> Logger.MetadataValue { "\(names[node] ?? "\(node)")" }
+        func name(_ node: NodeID) -> Logger.MetadataValue { "\(directory.name(of: node))" }
         switch observation {
         case .suspected(let node, let accuser):
             logger.notice(
@@ -179,7 +206,7 @@ final class ControlDriver: @unchecked Sendable {
     }
 
     private func observe(_ observation: RingObservation) {
-        func name(_ node: NodeID) -> Logger.MetadataValue { "\(names[node] ?? "\(node)")" }
+        func name(_ node: NodeID) -> Logger.MetadataValue { "\(directory.name(of: node))" }
         switch observation {
         case .proposed(let ballot): logger.notice("a ring is proposed", metadata: ["ballot": "\(ballot)"])
         case .recovering(let ballot):
@@ -187,7 +214,7 @@ final class ControlDriver: @unchecked Sendable {
         case .forced(let version, let dead):
             logger.warning(
                 "a ring is forced, without a majority",
-                metadata: ["ring": "\(version)", "without": "\(dead.map { names[$0] ?? "\($0)" })"])
+                metadata: ["ring": "\(version)", "without": "\(dead.map(directory.name))"])
         case .strayed(let node, let version):
             guard strangeRings.updateValue(version, forKey: node) != version else { return }
             logger.error(
@@ -197,7 +224,8 @@ final class ControlDriver: @unchecked Sendable {
             guard strangeRings.updateValue(version, forKey: node) != version else { return }
             logger.critical(
                 "a member holds another ring of the same epoch", metadata: ["node": name(node), "ring": "\(version)"])
-        case .fenced: logger.critical("this node was removed or replaced, and is fenced")
+        // The follower tells what to do.
+        case .fenced: break
         }
     }
 

@@ -97,6 +97,13 @@ final class LaneDriver: @unchecked Sendable {
         scheduleTurn()
     }
 
+    /// On the lane's loop: a ring, once the store has families for all that the node holds by it.
+    func follow(_ placement: Placement, holding partitions: [PartitionID]) {
+        guard !isStopped else { return }
+        store.add(partitions.filter { LaneConfiguration.lane(of: $0, laneCount: loops.lanes.count) == index })
+        enqueue(.ringChanged(placement))
+    }
+
     /// From any thread.
     func send(_ event: LaneEvent) {
         if eventLoop.inEventLoop {
@@ -239,6 +246,8 @@ final class LaneDriver: @unchecked Sendable {
                 repaired(request, report)
             case .observed(let observation):
                 note(observation)
+            case .progress(let progress):
+                loops.control.send(.progress(lane: index, progress))
             }
         }
         effects.removeAll(keepingCapacity: true)
@@ -325,6 +334,15 @@ final class LaneDriver: @unchecked Sendable {
         } catch {
             NodeFailure.stop(logger, "the log cannot be written", error)
         }
+    }
+
+    /// On the lane's loop: partitions of which records are here that the node holds no longer.
+    func partitionsGivenAway(by placement: Placement) -> Int {
+        let trees = lane.leaves.trees.filter { tree in
+            !placement.holds(loops.node, tree.partition, copies: Int(tree.copies))
+                && lane.leaves[tree]!.contains { $0 != 0 }
+        }
+        return Set(trees.map(\.partition)).count
     }
 
     /// On the lane's loop, after `stop`: what the store is closed with.

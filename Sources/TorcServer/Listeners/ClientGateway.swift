@@ -18,22 +18,19 @@ final class ClientGateway: RiakBackend, @unchecked Sendable {
 
     private let index: Int
     private let loops: NodeLoops
-    private let memberNames: [NodeID: String]
-    private let ring: Ring
+    private let directory: ClusterDirectory
     private let defaultTimeout: Duration
     /// Of the lane on the same loop.
     private let localLane: LaneDriver
     private var counter: UInt64 = 0
 
     init(
-        index: Int, loops: NodeLoops, ring: Ring, nodeName: String, memberNames: [NodeID: String],
-        defaultTimeout: Duration
+        index: Int, loops: NodeLoops, directory: ClusterDirectory, nodeName: String, defaultTimeout: Duration
     ) {
         self.index = index
         self.loops = loops
-        self.ring = ring
+        self.directory = directory
         self.nodeName = nodeName
-        self.memberNames = memberNames
         self.defaultTimeout = defaultTimeout
         localLane = loops.lanes[index]
         eventLoop = localLane.eventLoop
@@ -179,9 +176,10 @@ final class ClientGateway: RiakBackend, @unchecked Sendable {
 
     /// From any thread: the primaries of a key in a bucket with these properties.
     func preferenceList(of key: ObjectKey, _ properties: BucketProperties) -> [PreferenceEntry] {
+        let ring = directory.ring
         let partition = ring.size.partition(of: key.position)
         return ring.preferenceList(of: partition, count: Int(properties.n)).map { node in
-            PreferenceEntry(partition: partition, node: memberNames[node] ?? "\(node)", isPrimary: true)
+            PreferenceEntry(partition: partition, node: directory.name(of: node), isPrimary: true)
         }
     }
 

@@ -14,6 +14,7 @@ final class HTTPRequestHandler: Sendable {
     private let statistics: NodeStatistics
     private let clusterStatus: @Sendable () async -> ClusterStatus
     private let repair: RepairEndpoint
+    private let ring: RingEndpoint
     private let tombstones: TombstoneEndpoint
     private let translator: RiakHTTPTranslator
     /// A longer body is refused.
@@ -23,12 +24,13 @@ final class HTTPRequestHandler: Sendable {
     private static let closingTime = TimeAmount.seconds(1)
 
     init(
-        gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint,
-        tombstones: TombstoneEndpoint, clusterKey: ClusterKey,
-        bodyLimit: Int, clusterStatus: @escaping @Sendable () async -> ClusterStatus
+        gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint, ring: RingEndpoint,
+        tombstones: TombstoneEndpoint, clusterKey: ClusterKey, bodyLimit: Int,
+        clusterStatus: @escaping @Sendable () async -> ClusterStatus
     ) {
         self.gateways = gateways
         self.repair = repair
+        self.ring = ring
         self.tombstones = tombstones
         self.statistics = statistics
         self.clusterStatus = clusterStatus
@@ -47,6 +49,7 @@ final class HTTPRequestHandler: Sendable {
         if let response = await repair.respond(to: request) {
             return request.method == .head ? response.createHeadResponse() : response
         }
+        if let response = try await ring.respond(to: request) { return response }
         var body = ByteBuffer()
         if request.method == .put || request.method == .post {
             guard try await collect(request, into: &body) else { return tooLarge(channel) }

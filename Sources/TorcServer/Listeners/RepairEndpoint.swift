@@ -15,14 +15,12 @@ final class RepairEndpoint: Sendable {
     private static let requestBits: UInt64 = 0xff << 56
 
     private let loops: NodeLoops
-    private let ring: Ring
-    private let memberNames: [NodeID: String]
+    private let directory: ClusterDirectory
     private let lastRequest = Mutex<UInt64>(0)
 
-    init(loops: NodeLoops, ring: Ring, memberNames: [NodeID: String]) {
+    init(loops: NodeLoops, directory: ClusterDirectory) {
         self.loops = loops
-        self.ring = ring
-        self.memberNames = memberNames
+        self.directory = directory
     }
 
     /// Nil when the request is for somebody else.
@@ -33,7 +31,7 @@ final class RepairEndpoint: Sendable {
         case .post:
             var partition: PartitionID?
             if let text = request.uri.queryParameters["partition"] {
-                guard let number = UInt16(text), ring.size.contains(PartitionID(rawValue: number)) else {
+                guard let number = UInt16(text), loops.ringSize.contains(PartitionID(rawValue: number)) else {
                     return Self.json(.badRequest, "{\"error\":\"there is no such partition\"}\n")
                 }
                 partition = PartitionID(rawValue: number)
@@ -101,7 +99,7 @@ final class RepairEndpoint: Sendable {
         }
         rows.sort { $0.pair < $1.pair }
         let pairs = rows.map { row in
-            let peer = LineLogHandler.jsonString(memberNames[row.pair.peer] ?? "\(row.pair.peer)")
+            let peer = LineLogHandler.jsonString(directory.name(of: row.pair.peer))
             let last = row.lastCompleted.map { "\($0.microseconds / 1_000_000)" } ?? "null"
             return "{\"partition\":\(row.pair.tree.partition.rawValue),\"n\":\(row.pair.tree.copies),\"peer\":\(peer),"
                 + "\"rounds\":\(row.rounds),\"last_completed\":\(last),\"last_differing_keys\":\(row.lastDiffering),"

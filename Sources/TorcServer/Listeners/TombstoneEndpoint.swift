@@ -11,11 +11,11 @@ final class TombstoneEndpoint: Sendable {
     static let path = "/admin/tombstones"
 
     private let loops: NodeLoops
-    private let memberNames: [NodeID: String]
+    private let directory: ClusterDirectory
 
-    init(loops: NodeLoops, memberNames: [NodeID: String]) {
+    init(loops: NodeLoops, directory: ClusterDirectory) {
         self.loops = loops
-        self.memberNames = memberNames
+        self.directory = directory
     }
 
     /// Nil when the request is for somebody else.
@@ -43,7 +43,7 @@ final class TombstoneEndpoint: Sendable {
         return Self.json(.ok, "{\"totals\":\(statistics.json),\"trees\":[\(trees.joined(separator: ","))]}\n")
     }
 
-    private func name(_ node: NodeID) -> String { memberNames[node] ?? "\(node)" }
+    private func name(_ node: NodeID) -> String { directory.name(of: node) }
 
     private func text(_ obstacle: ReapObstacle) -> String {
         switch obstacle {

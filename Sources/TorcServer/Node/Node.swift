@@ -55,16 +55,16 @@ package final class Node: @unchecked Sendable {
 
     private init(
         configuration: ServerConfiguration, logger: Logger, group: MultiThreadedEventLoopGroup, readers: NIOThreadPool,
-        opened: NodeStore.Opened, properties: PropertiesTable, membership: MembershipIncarnation, record: RingRecord?,
-        identity: PeerIdentity, peers: PeerConfiguration, ring: Ring
+        made: Made, identity: PeerIdentity, peers: PeerConfiguration, directory: ClusterDirectory
     ) {
+        let opened = made.opened
         self.configuration = configuration
         self.logger = logger
         self.group = group
         self.readers = readers
         store = opened.store
         laneStores = opened.lanes
-        recovery = opened.report
+        recovery = made.report
         incarnation = identity.incarnation
         protocolBuffersAddress = configuration.protocolBuffersAddress
         httpAddress = configuration.httpAddress
@@ -89,7 +89,7 @@ package final class Node: @unchecked Sendable {
                     node: configuration.node, lane: index, laneCount: eventLoops.count,
                     incarnation: identity.incarnation, hashSeed: configuration.clusterKey.hashSeed,
                     limits: configuration.limits),
-                ring: ring, properties: properties, leaves: opened.leaves[index],
+                placement: made.record.state.placement, properties: made.properties, leaves: opened.leaves[index],
                 hints: opened.hints[index],
                 generator: SeededGenerator(entropy: Self.entropy()))
             links.append(link)
@@ -98,22 +98,25 @@ package final class Node: @unchecked Sendable {
                     index: index, eventLoop: eventLoop, loops: loops, lane: lane, store: opened.lanes[index],
                     nodeStore: opened.store, groupCommit: groupCommit, links: link, readers: readers, logger: logger))
         }
-        let names = Dictionary(
-            configuration.members.map { ($0.node, $0.name) }, uniquingKeysWith: { first, _ in first })
+        let follower = RingFollower(
+            eventLoop: eventLoops[0], loops: loops, store: opened.store, links: links, directory: directory,
+            threads: readers, logger: logger)
         let control = ControlDriver(
             eventLoop: eventLoops[0], loops: loops,
             control: Control(
-                node: configuration.node, incarnation: identity.incarnation, ring: ring, table: properties,
+                node: configuration.node, laneCount: eventLoops.count, incarnation: identity.incarnation,
+                record: made.record, table: made.properties,
                 membership: MembershipStart(
-                    timing: MembershipTiming(period: configuration.membershipPeriod), stored: membership,
+                    timing: MembershipTiming(period: configuration.membershipPeriod), stored: made.membership,
                     facts: NodeStatistics.staticFacts,
-                    seed: Self.entropy().0), record: record),
-            store: opened.store, threads: readers, names: names, logger: logger)
+                    seed: Self.entropy().0)),
+            store: opened.store, threads: readers, directory: directory, follower: follower, logger: logger)
         loops.install(lanes: lanes, control: control)
         self.loops = loops
         self.links = links
         inboxes = lanes.map { lane in
             PeerInbox(loops: loops, lane: lane, control: lane.index == 0 ? control : nil) { refusal in
+                if refusal.code == .fenced { NodeFailure.removed(logger, refusal) }
                 NodeFailure.duplicate(logger, refusal)
             }
         }
@@ -121,7 +124,7 @@ package final class Node: @unchecked Sendable {
 
         let gateways = lanes.map { lane in
             ClientGateway(
-                index: lane.index, loops: loops, ring: ring, nodeName: configuration.nodeName, memberNames: names,
+                index: lane.index, loops: loops, directory: directory, nodeName: configuration.nodeName,
                 defaultTimeout: configuration.requestTimeout)
         }
         protocolBuffers = ProtocolBuffersListener(
@@ -129,8 +132,8 @@ package final class Node: @unchecked Sendable {
             limits: RiakConnectionLimits(objectBytes: configuration.limits.objectBytes),
             connectionLimit: configuration.connectionLimit, logger: logger)
         statistics = NodeStatistics(
-            configuration: configuration, loops: loops, store: opened.store, listener: protocolBuffers, started: started
-        )
+            configuration: configuration, directory: directory, loops: loops, store: opened.store,
+            listener: protocolBuffers, started: started)
         diskWatch = DiskWatch(
             folder: configuration.dataFolder, reserve: configuration.diskReserve, loops: loops, threads: readers,
             logger: logger)
@@ -138,11 +141,14 @@ package final class Node: @unchecked Sendable {
             group: group,
             handler: HTTPRequestHandler(
                 gateways: gateways, statistics: statistics,
-                repair: RepairEndpoint(loops: loops, ring: ring, memberNames: names),
-                tombstones: TombstoneEndpoint(loops: loops, memberNames: names),
+                repair: RepairEndpoint(loops: loops, directory: directory),
+                ring: RingEndpoint(
+                    configuration: configuration, cluster: identity.cluster, loops: loops, directory: directory,
+                    store: opened.store),
+                tombstones: TombstoneEndpoint(loops: loops, directory: directory),
                 clusterKey: configuration.clusterKey,
                 bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
-                clusterStatus: { await ClusterStatus.collect(configuration, ring, loops) }),
+                clusterStatus: { await ClusterStatus.collect(configuration, directory, loops) }),
             connectionLimit: configuration.connectionLimit, logger: logger)
     }
 
@@ -162,15 +168,10 @@ package final class Node: @unchecked Sendable {
 
     package static func start(_ configuration: ServerConfiguration, logger: Logger) async throws -> Node {
         let began = NodeClock.monotonic()
-        let ring: Ring
-        do {
-            ring = try Ring.declared(
-                members: configuration.members.map { ClaimMember(node: $0.node) }, size: configuration.ringSize)
-        } catch {
-            throw NodeStartError.ring("\(error)")
-        }
         let cluster = clusterID(configuration)
         let found = try DataFolder.peek(configuration.dataFolder)
+        let origin = try await NodeOrigin.find(configuration, cluster, found, logger)
+        let configuration = origin.configuration
         var identity = PeerIdentity(
             cluster: cluster, node: configuration.node, store: StoreID(rawValue: 0),
             incarnation: Incarnation(rawValue: 0), name: configuration.nodeName)
@@ -183,6 +184,12 @@ package final class Node: @unchecked Sendable {
             members: configuration.members.map {
                 PeerMember(node: $0.node, name: $0.name, host: $0.address.host, port: $0.address.port)
             })
+        if let state = origin.beginning {
+            let directory = ClusterDirectory(
+                node: configuration.node, declared: configuration.members, state: state,
+                joins: origin.joinedName != nil)
+            peers.members = directory.peers + peers.members.filter { $0.node == configuration.node }
+        }
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.laneCount)
         let readers = NIOThreadPool(numberOfThreads: configuration.readerCount)
@@ -193,15 +200,23 @@ package final class Node: @unchecked Sendable {
             if let duplicate = report.duplicate {
                 throw NodeStartError.aliveElsewhere(address: duplicate.address, detail: duplicate.refusal.text)
             }
-            let made = try await readers.runIfActive { try Self.openStore(configuration, cluster, ring, logger) }
+            if let removal = report.removal {
+                throw NodeStartError.removed(address: removal.address, detail: removal.refusal.text)
+            }
+            let made = try await readers.runIfActive { try Self.openStore(origin, cluster, logger) }
             opened = made.opened
             identity.store = made.opened.store.identity.store
             identity.incarnation = made.incarnation
             peers.identity = identity
+            let directory = ClusterDirectory(
+                node: configuration.node, declared: configuration.members + made.declared, state: made.record.state,
+                joins: origin.joinedName != nil)
+            peers.members = directory.peers
+            peers.fenced = Set(made.record.state.fenced)
+            directory.tellRole(logger)
             let node = Node(
-                configuration: configuration, logger: logger, group: group, readers: readers, opened: made.opened,
-                properties: made.properties, membership: made.membership, record: made.record, identity: identity,
-                peers: peers, ring: ring)
+                configuration: configuration, logger: logger, group: group, readers: readers, made: made,
+                identity: identity, peers: peers, directory: directory)
             // From here on the node closes its store itself.
             opened = nil
             try await node.serve()
@@ -217,38 +232,63 @@ package final class Node: @unchecked Sendable {
 
     private struct Made: Sendable {
         var opened: NodeStore.Opened
+        var report: RecoveryReport
         var incarnation: Incarnation
         var properties: PropertiesTable
         var membership: MembershipIncarnation
-        var record: RingRecord?
+        var record: RingRecord
+        /// The addresses of declared members, of a node that joined.
+        var declared: [DeclaredMember]
     }
 
     /// The first thing that writes. Blocks, for seconds after a crash.
     private static func openStore(
-        _ configuration: ServerConfiguration, _ cluster: ClusterID, _ ring: Ring, _ logger: Logger
+        _ origin: NodeOrigin, _ cluster: ClusterID, _ logger: Logger
     ) throws -> Made {
+        let configuration = origin.configuration
         let folder = try DataFolder.open(
             configuration.dataFolder, cluster: cluster, node: configuration.node, ringSize: configuration.ringSize,
-            create: true)
+            joinedName: origin.joinedName, create: true)
+        // Which partitions the node holds, the ring says that lies in the store.
         let opened = try NodeStore.open(
-            folder,
-            partitions: ring.partitionsHeld(by: configuration.node, copies: BucketProperties.maximumCopies),
-            laneCount: configuration.laneCount, hashSeed: configuration.clusterKey.hashSeed,
+            folder, partitions: [], laneCount: configuration.laneCount, hashSeed: configuration.clusterKey.hashSeed,
             options: configuration.storeOptions, logger: logger)
         do {
+            let record = try Self.ringRecord(of: opened.store, origin)
+            let held = record.state.placement.partitionsHeld(by: configuration.node)
+            try opened.store.addPartitions(held)
+            for (index, lane) in opened.lanes.enumerated() {
+                lane.add(held.filter { LaneConfiguration.lane(of: $0, laneCount: opened.lanes.count) == index })
+            }
+            var report = opened.report
+            report.partitionsBeyond = opened.store.partitionsPresent.filter { !held.contains($0) }
             var generator = SystemRandomNumberGenerator()
             let incarnation = Incarnation(rawValue: generator.next())
             try opened.store.beginIncarnation(incarnation)
             let properties = try opened.store.metaValue(StoredProperties.key).map(StoredProperties.decode)
             let membership = try opened.store.metaValue(StoredMembership.key).map(StoredMembership.decode)
-            let record = try opened.store.metaValue(StoredRing.key).map { try RingRecord(decoding: $0) }
             return Made(
-                opened: opened, incarnation: incarnation, properties: properties ?? PropertiesTable(),
-                membership: membership ?? .unheard, record: record)
+                opened: opened, report: report, incarnation: incarnation, properties: properties ?? PropertiesTable(),
+                membership: membership ?? .unheard, record: record,
+                declared: try opened.store.metaValue(StoredDeclared.key).map(StoredDeclared.decode) ?? [])
         } catch {
             try? opened.store.abandon()
             throw error
         }
+    }
+
+    /// As `meta` holds it; otherwise as the cluster, or this node in it, begins. A new node's is durable from here on.
+    private static func ringRecord(of store: NodeStore, _ origin: NodeOrigin) throws -> RingRecord {
+        if let bytes = try store.metaValue(StoredRing.key) { return try RingRecord(decoding: bytes) }
+        guard let beginning = origin.beginning else {
+            throw NodeStartError.joinUnfinished(path: origin.configuration.dataFolder)
+        }
+        let record = RingRecord(state: beginning)
+        if origin.joinedName != nil {
+            let declared = StoredDeclared.encode(origin.configuration.members)
+            try store.putMeta([(StoredRing.key, record.encoded), (StoredDeclared.key, declared)])
+        }
+        return record
     }
 
     private func serve() async throws {

@@ -11,6 +11,15 @@ enum NodeFailure {
         _exit(ServerExit.storage.rawValue)
     }
 
+    /// A member that has proven to be one says that this node was removed. Whatever this one would still acknowledge
+    /// would be lost.
+    static func removed(_ logger: Logger, _ refusal: PeerRefusal) -> Never {
+        logger.critical(
+            "this node was removed; this process ends",
+            metadata: ["detail": "\(refusal.text)", "exit": "\(ServerExit.removed.rawValue)"])
+        _exit(ServerExit.removed.rawValue)
+    }
+
     /// A peer has proof that another process with this node's id is alive. Whatever this one would still write
     /// could contradict the other.
     static func duplicate(_ logger: Logger, _ refusal: PeerRefusal) -> Never {

@@ -11,16 +11,17 @@ final class PeerInbox: PeerReceiver {
     private let lane: LaneDriver
     /// Of the first loop, on which the control machine sends.
     private let control: ControlDriver?
-    private let onDuplicate: @Sendable (PeerRefusal) -> Void
+    /// The node must end.
+    private let onEnd: @Sendable (PeerRefusal) -> Void
 
     init(
         loops: NodeLoops, lane: LaneDriver, control: ControlDriver?,
-        onDuplicate: @escaping @Sendable (PeerRefusal) -> Void
+        onEnd: @escaping @Sendable (PeerRefusal) -> Void
     ) {
         self.loops = loops
         self.lane = lane
         self.control = control
-        self.onDuplicate = onDuplicate
+        self.onEnd = onEnd
     }
 
     func peerMessage(_ message: PeerMessage, from node: NodeID) { loops.deliver(message, from: node) }
@@ -36,6 +37,6 @@ final class PeerInbox: PeerReceiver {
     }
 
     func peerRefused(_ node: NodeID, _ refusal: PeerRefusal, byPeer: Bool) {
-        if byPeer, refusal.code == .duplicateNode { onDuplicate(refusal) }
+        if byPeer, refusal.code == .duplicateNode || refusal.code == .fenced { onEnd(refusal) }
     }
 }

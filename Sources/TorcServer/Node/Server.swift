@@ -18,6 +18,8 @@ package enum ServerExit: Int32, Sendable {
     case configuration = 78
     /// This node is alive elsewhere: one of the two must not run.
     case duplicateNode = 69
+    /// This node was removed from the cluster, or replaced.
+    case removed = 77
     case unexpected = 70
 }
 
@@ -69,8 +71,10 @@ package enum Server {
         case let error as NodeStartError:
             switch error {
             case .aliveElsewhere: .duplicateNode
+            case .removed: .removed
             case .address: .tryAgain
-            case .ring: .configuration
+            case .ring, .joinRefused, .joinUnfinished: .configuration
+            case .joinUnreachable: .tryAgain
             }
         case StoreError.heldByAnotherProcess: .tryAgain
         case is StoreError, is MalformedBytes: .storage
@@ -83,16 +87,28 @@ package enum Server {
 package enum NodeStartError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Another process with this node's id is alive.
     case aliveElsewhere(address: String, detail: String)
+    /// It was removed from the cluster, or replaced, says a member.
+    case removed(address: String, detail: String)
     case address(HostAddress, what: String, detail: String)
     /// The declared members cannot form a ring.
     case ring(String)
+    case joinRefused(String)
+    case joinUnreachable(String)
+    /// The folder was made for a node that joins, and holds no ring.
+    case joinUnfinished(path: String)
 
     package var description: String {
         switch self {
         case .aliveElsewhere(let address, let detail):
             "this node is alive elsewhere: \(address) says \(detail). If this is a copy of its data folder, remove the "
                 + "copy: a copy of a node can never serve beside it. Nothing was written"
+        case .removed(let address, let detail): "\(address) says that \(detail). Nothing was written"
         case .address(let address, let what, let detail): "cannot listen on \(address) for \(what): \(detail)"
+        case .joinRefused(let detail): "this node cannot join: \(detail)"
+        case .joinUnreachable(let detail): "this node cannot ask to join: \(detail)"
+        case .joinUnfinished(let path):
+            "the join of this node was broken off before anything was served: remove \(path) and start it again with "
+                + "--join, with the same token if that has not been committed"
         case .ring(let detail): "the members cannot form a ring: \(detail)"
         }
     }

@@ -10,6 +10,8 @@ struct ClusterStatus: Sendable {
         /// Where its peers find it.
         var address: String
         var partitions: Int
+        /// It hands over what it holds.
+        var isLeaving: Bool
         var status: MemberStatus
     }
 
@@ -17,23 +19,31 @@ struct ClusterStatus: Sendable {
     /// Whose view it is.
     var node: String
     var periodMilliseconds: Int
-    var ring: (epoch: UInt64, partitions: Int)
+    var ring: (epoch: UInt64, partitions: Int, phase: Placement.Phase)
+    /// What this node is to the cluster.
+    var role: ClusterDirectory.Role
+    var fenced: [String]
     /// By name.
     var rows: [Row]
 
-    static func collect(_ configuration: ServerConfiguration, _ ring: Ring, _ loops: NodeLoops) async -> ClusterStatus {
+    static func collect(
+        _ configuration: ServerConfiguration, _ directory: ClusterDirectory, _ loops: NodeLoops
+    ) async -> ClusterStatus {
+        let state = directory.state
         let control = loops.control!
         let members = (try? await control.eventLoop.submit { control.members }.get()) ?? []
         let rows = members.map { status in
-            let declared = configuration.members.first { $0.node == status.node }
+            let contact = directory.contact(of: status.node)
             return Row(
-                name: declared?.name ?? "\(status.node)", address: declared.map { "\($0.address)" } ?? "",
-                partitions: ring.owners.count { $0 == status.node }, status: status)
+                name: contact?.name ?? "\(status.node)", address: contact.map { "\($0.address)" } ?? "",
+                partitions: state.ring.owners.count { $0 == status.node },
+                isLeaving: state.isLeaving(status.node), status: status)
         }
         return ClusterStatus(
             cluster: configuration.clusterName, node: configuration.nodeName,
             periodMilliseconds: Int(configuration.membershipPeriod / .milliseconds(1)),
-            ring: (ring.epoch, ring.size.partitions), rows: rows.sorted { $0.name < $1.name })
+            ring: (state.ring.epoch, state.ring.size.partitions, state.placement.phase),
+            role: directory.role, fenced: state.fenced.map(directory.name), rows: rows.sorted { $0.name < $1.name })
     }
 
     func json() -> String {
@@ -43,7 +53,7 @@ struct ClusterStatus: Sendable {
                 ("name", text(row.name)), ("id", text("\(row.status.node)")), ("address", text(row.address)),
                 ("state", text("\(row.status.state)")), ("incarnation", "\(row.status.incarnation)"),
                 ("link", text(row.status.isSelf ? "self" : row.status.isLinked ? "up" : "down")),
-                ("partitions", "\(row.partitions)"),
+                ("partitions", "\(row.partitions)"), ("leaving", "\(row.isLeaving)"),
             ]
             if let facts = row.status.facts {
                 fields += [
@@ -56,6 +66,8 @@ struct ClusterStatus: Sendable {
         }
         return "{\"cluster\":\(text(cluster)),\"node\":\(text(node)),\"membership_period_ms\":\(periodMilliseconds),"
             + "\"ring_epoch\":\(ring.epoch),\"ring_partitions\":\(ring.partitions),"
+            + "\"ring_phase\":\(text("\(ring.phase)")),\"role\":\(text(role.rawValue)),"
+            + "\"fenced\":[\(fenced.map(text).joined(separator: ","))],"
             + "\"members\":[\(members.joined(separator: ","))]}\n"
     }
 }

@@ -9,6 +9,7 @@ import TorcWire
 
 final class NodeStatistics: Sendable {
     private let configuration: ServerConfiguration
+    private let directory: ClusterDirectory
     private let loops: NodeLoops
     /// Nil once the node is about to close it: a request for figures may outlive it.
     private let store: Mutex<NodeStore?>
@@ -18,10 +19,11 @@ final class NodeStatistics: Sendable {
     private let lastReading = Mutex<(time: MonotonicTime, operations: UInt64)?>(nil)
 
     init(
-        configuration: ServerConfiguration, loops: NodeLoops, store: NodeStore, listener: ProtocolBuffersListener,
-        started: MonotonicTime
+        configuration: ServerConfiguration, directory: ClusterDirectory, loops: NodeLoops, store: NodeStore,
+        listener: ProtocolBuffersListener, started: MonotonicTime
     ) {
         self.configuration = configuration
+        self.directory = directory
         self.loops = loops
         self.store = Mutex(store)
         self.listener = listener
@@ -60,7 +62,7 @@ final class NodeStatistics: Sendable {
             if let metrics = try? await lane.eventLoop.submit({ lane.snapshot() }).get() { total.add(metrics) }
         }
         return Statistics(
-            nodeName: configuration.nodeName, memberNames: configuration.members.map(\.name),
+            nodeName: configuration.nodeName, memberNames: directory.state.members.map { directory.name(of: $0.node) },
             partitions: configuration.ringSize.partitions, started: started,
             openConnections: listener.openConnections, refusedConnections: listener.refusedConnections,
             metrics: total, laneCount: loops.lanes.count, store: store.withLock { $0?.statistics } ?? StoreStatistics())

@@ -7,15 +7,17 @@ package import TorcModel
 package struct HintChecker {
     package init() {}
 
-    /// `copies`: what the disk of each primary holds as its own.
+    /// `copies`: what the disk of each primary holds as its own. `least`: the copies of the shortest preference list
+    /// that the key has had since, as where nodes left; none of them keeps more.
     package func check(
-        _ write: WriteRecord, dots: [Dot], copies: [(node: Int, object: VersionedObject?)], in history: History
+        _ write: WriteRecord, dots: [Dot], copies: [(node: Int, object: VersionedObject?)], least: Int,
+        in history: History
     ) -> Violation? {
         guard write.isAcknowledged, write.kind != .blindDelete else { return nil }
         // An `lww` write that lost before anybody saw it, or its delete, leaves nothing to be told by.
         if history.promises[write.key].mode != .siblings, write.isDelete || dots.isEmpty { return nil }
         let holders = DurabilityChecker().holders(of: write.id, dots: dots, copies: copies, in: history)
-        guard holders.nonzeroBitCount < write.acknowledgedCopies else { return nil }
+        guard holders.nonzeroBitCount < min(write.acknowledgedCopies, least) else { return nil }
         return Violation(
             .lostWrite, key: write.key,
             "\(write.name) was acknowledged with \(write.acknowledgedCopies) copies; all hints are delivered, and "

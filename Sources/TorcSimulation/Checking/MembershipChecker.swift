@@ -8,8 +8,12 @@ package struct MembershipChecker {
 
     /// What is held of a member never goes back, whatever arrives and in whatever order.
     package func check(_ before: [Member], _ after: [Member]) -> Violation? {
-        for (old, new) in zip(before, after)
-        where (old.incarnation, old.state) > (new.incarnation, new.state) {
+        // Those that are members no more are forgotten.
+        let present = Dictionary(uniqueKeysWithValues: after.map { ($0.node, $0) })
+        for old in before {
+            guard let new = present[old.node], (old.incarnation, old.state) > (new.incarnation, new.state) else {
+                continue
+            }
             return Violation(
                 .wrongMembership,
                 "\(old.node) was \(old.state) in incarnation \(old.incarnation), and is \(new.state) in \(new.incarnation)"

@@ -18,9 +18,12 @@ package struct RingChecker {
     private var rings: [Name: ClusterState] = [:]
     private var fingerprints: Set<ClusterFingerprint> = []
     private var held: [Int: RingVersion] = [:]
+    /// What outranks all others that any node has held.
+    package private(set) var newest: ClusterState
 
     package init(first: ClusterState) {
         self.first = first
+        newest = first
         rings[Name(first.version)] = first
         fingerprints.insert(first.version.fingerprint)
     }
@@ -39,6 +42,7 @@ package struct RingChecker {
             return Violation(.wrongRing, "two rings: \(known.version) and \(state.version)")
         }
         rings[name] = state
+        if state.version.outranks(newest.version) { newest = state }
         if let last = held[node], !state.version.outranks(last), last != state.version {
             return Violation(.wrongRing, "from \(last) to \(state.version)")
         }
@@ -64,7 +68,7 @@ package struct RingChecker {
         case .accepted(let ballot):
             if let accepted = record.vote.accepted, accepted.ballot >= ballot { return nil }
             return Violation(.wrongRing, "accepts \(ballot), which is not on disk")
-        case .version, .prepare, .accept, .refused, .decided: return nil
+        case .version, .prepare, .accept, .refused, .decided, .report: return nil
         }
     }
 
@@ -77,8 +81,8 @@ package struct RingChecker {
         guard let parent = rings.values.first(where: { $0.version.fingerprint == state.ancestry.last }),
             parent.generation == state.generation
         else { return nil }
-        let holders = parent.ring.members.count { member in
-            guard let record = durable(member) else { return false }
+        let holders = parent.members.count { member in
+            guard let record = durable(member.node) else { return false }
             return record.state.version == version || record.state.version.outranks(version)
                 || record.vote.accepted?.state.version == version
         }

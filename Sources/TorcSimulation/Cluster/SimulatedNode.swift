@@ -8,16 +8,22 @@ import TorcModel
 import TorcReplication
 
 /// One event loop's lane and what waits for it.
-struct SimulatedLane {
+///
+/// This, a process and a node are classes: they hold all that a node knows, and reading one field must not copy it.
+final class SimulatedLane {
     var machine: Lane
     var inbox: Deque<LaneEvent> = []
     var isTurnScheduled = false
     /// The earliest tick that is on its way.
     var scheduledTick: VirtualTime?
+    /// Turns on end after which it asked for a time that had passed.
+    var vainTurns = 0
     /// Writes of the turn, until `.commit` names their batch.
     var turnWrites: [RecordWrite] = []
     /// Batches that RocksDB would have stalled on, in order.
     var stalledCommits: Deque<(batch: BatchNumber, writes: [RecordWrite])> = []
+
+    init(machine: consuming Lane) { self.machine = machine }
 }
 
 struct SimulatedControl {
@@ -30,7 +36,7 @@ struct SimulatedControl {
 }
 
 /// A running process.
-struct SimulatedProcess {
+final class SimulatedProcess {
     var id: ProcessID
     var incarnation: Incarnation
     var lanes: [SimulatedLane]
@@ -43,13 +49,20 @@ struct SimulatedProcess {
     /// The clients that wait for an answer of this process, by lane and request; lane −1 is the control loop.
     var requests: [RequestKey: ClientRequestID] = [:]
 
+    init(id: ProcessID, incarnation: Incarnation, lanes: [SimulatedLane], control: SimulatedControl) {
+        self.id = id
+        self.incarnation = incarnation
+        self.lanes = lanes
+        self.control = control
+    }
+
     struct RequestKey: Hashable {
         var lane: Int
         var request: RequestID
     }
 }
 
-struct SimulatedNode {
+final class SimulatedNode {
     let index: Int
     let id: NodeID
     let name: String

@@ -40,8 +40,6 @@ package final class Simulation {
     let layout: LeafLayout
     let hashSeed: HashSeed
     let keyIndex: [ObjectKey: Int]
-    /// The nodes that hold each key.
-    let replicas: [[Int]]
 
     var queue = EventQueue<SimulationEvent>()
     var now = VirtualTime.zero
@@ -65,6 +63,8 @@ package final class Simulation {
     var finalValues: [Int: [Int]] = [:]
     /// By key, the tombstones that were reaped, merged: what they cover is gone for good.
     var reaped: [Int: VersionedObject] = [:]
+    /// By key, the latest expiry of a version that was removed for it: whatever expired before is gone for every clock.
+    var removedThrough: [Int: WallTime] = [:]
     /// By key, which of its writes that read may have left out as expired.
     var finalExpired: [Int: Set<Int>] = [:]
     /// When the faults stopped: what had expired by then for every node stays expired.
@@ -79,6 +79,8 @@ package final class Simulation {
     var bucketsTurned: Set<Int> = []
     var ringChecker: RingChecker
     var operators: [RingOperator] = []
+    /// By key, the copies of the shortest list that it ever had.
+    var leastCopies: [Int]
     /// Numbers the orders of all operators.
     var lastOrder: UInt64 = 0
 
@@ -109,16 +111,11 @@ package final class Simulation {
         }
         ring = Ring(epoch: 1, size: plan.ringSize, owners: complete)
         ringChecker = RingChecker(first: ClusterState(declared: ring))
+        leastCopies = plan.keys.map { plan.buckets[$0.bucket].copies }
 
         var keyIndex: [ObjectKey: Int] = [:]
         for (index, key) in plan.keys.enumerated() { keyIndex[key.object] = index }
         self.keyIndex = keyIndex
-        let ring = self.ring
-        replicas = plan.keys.map { key in
-            ring.preferenceList(
-                of: plan.ringSize.partition(of: key.object.position), count: plan.buckets[key.bucket].copies
-            ).map { ids.firstIndex(of: $0)! }
-        }
         history = History(promises: plan.keys.map { plan.promise(for: plan.buckets[$0.bucket]) })
         network = SimulatedNetwork(plan: plan.network, count: plan.nodeCount, random: random.split())
         clients = Workload(plan: plan, random: random.split())
@@ -316,7 +313,7 @@ extension SimulationPlan {
             copies: bucket.copies, mode: mode,
             writeQuorum: bucket.changesQuorums
                 ? 1 : QuorumNumbers(bucket: bucket, options: QuorumOptions()).write,
-            forgets: forgets)
+            forgets: forgets || mayFence)
     }
 
     var summary: String {

@@ -78,6 +78,8 @@ extension Simulation {
         guard let excused else { return }
         switch observation {
         case .suspected(let accused, let accuser), .died(let accused, let accuser):
+            // Nobody answers who is no member any more.
+            guard members.contains(node) else { return }
             guard accuser == nodes[node].id, let place = nodes.firstIndex(where: { $0.id == accused }) else { return }
             if let until = excused[place], now <= until { return }
             report(
@@ -90,14 +92,14 @@ extension Simulation {
 
     // MARK: At the end
 
-    private func others(than node: Int) -> [Int] { nodes.indices.filter { $0 != node } }
+    private func others(than node: Int) -> [Int] { members.filter { $0 != node } }
 
     private func view(of node: Int, at observer: Int) -> MemberState? {
         nodes[observer].process?.control.machine.membership.member(nodes[node].id)?.state
     }
 
     private var allSeeAllAlive: Bool {
-        nodes.indices.allSatisfy { node in
+        members.allSatisfy { node in
             nodes[node].process != nil && others(than: node).allSatisfy { view(of: node, at: $0) == .alive }
         }
     }
@@ -106,7 +108,7 @@ extension Simulation {
         guard violation == nil else { return }
         advance(to: now + plan.membershipPeriod * Self.periodsToAgree) { self.allSeeAllAlive }
         guard violation == nil, !allSeeAllAlive else { return }
-        let views = nodes.indices.flatMap { node in
+        let views = members.flatMap { node in
             others(than: node).compactMap { other in
                 view(of: node, at: other) == .alive ? nil : "\(nodes[node].name) at \(nodes[other].name)"
             }
@@ -116,13 +118,15 @@ extension Simulation {
 
     func checkMembership() {
         awaitAgreement("after the faults")
-        guard violation == nil, nodes.count > 1, let epilogue = plan.epilogue else { return }
+        let members = members
+        guard violation == nil, members.count > 1, let epilogue = plan.epilogue else { return }
         // What was on its way is over.
         advance(to: now + plan.membershipPeriod * 20)
         awaitAgreement("after a while")
         if plan.isNetworkSwift { excused = [:] }
-        let node = random.below(nodes.count)
-        let other = (node + 1 + random.below(nodes.count - 1)) % nodes.count
+        let place = random.below(members.count)
+        let node = members[place]
+        let other = members[(place + 1 + random.below(members.count - 1)) % members.count]
         switch epilogue {
         case .hangs: tryPause(of: node)
         case .dies: tryDeath(of: node)

@@ -149,6 +149,10 @@ package struct SimulationPlan: Sendable {
     package var operatorInterval = Span.milliseconds(200)
     /// Orders to go on without a majority that is taken for lost.
     package var forcePerMille = 0
+    /// Nodes may be removed while they run: what they alone hold is lost, so fewer promises can be checked.
+    package var mayFence = false
+    /// No leave takes the members below this.
+    package var fewestMembers = 1
     /// Largest number of events that one turn of a lane takes.
     package var turnSize = 64
     package var turnDelay = Span.microseconds(20)

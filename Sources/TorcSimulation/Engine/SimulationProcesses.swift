@@ -23,6 +23,7 @@ extension Simulation {
         nodes[node].clock.restart(at: now, base: nodes[node].random.next() >> 20)
         let laneCount = nodes[node].laneCount
         let properties = nodes[node].store.properties
+        let record = nodes[node].store.ringRecord ?? RingRecord(state: ClusterState(declared: ring))
         var lanes: [SimulatedLane] = []
         for lane in 0..<laneCount {
             let leaves = nodes[node].store.leafTable(layout: layout, lane: lane, laneCount: laneCount)
@@ -31,14 +32,14 @@ extension Simulation {
                 node: nodes[node].id, lane: lane, laneCount: laneCount, incarnation: incarnation, hashSeed: hashSeed,
                 limits: plan.limits)
             let machine = Lane(
-                configuration: configuration, ring: ring, properties: properties, leaves: leaves,
+                configuration: configuration, placement: record.state.placement, properties: properties, leaves: leaves,
                 hints: nodes[node].store.hintTotals(ringSize: plan.ringSize, lane: lane, laneCount: laneCount),
                 generator: nodes[node].random.split())
             lanes.append(SimulatedLane(machine: machine))
         }
         let control = Control(
-            node: nodes[node].id, incarnation: incarnation, ring: ring, table: properties,
-            membership: membershipStart(node), record: nodes[node].store.ringRecord)
+            node: nodes[node].id, laneCount: laneCount, incarnation: incarnation, record: record, table: properties,
+            membership: membershipStart(node))
         nodes[node].process = SimulatedProcess(
             id: id, incarnation: incarnation, lanes: lanes, control: SimulatedControl(machine: control))
         note(nodes[node].name, "starts as incarnation \(incarnation)")
@@ -197,9 +198,9 @@ extension Simulation {
         // One damaged copy of a key at most: what is acknowledged must be somewhere else.
         let key = random.below(plan.keys.count)
         let object = plan.keys[key].object
-        guard plan.buckets[plan.keys[key].bucket].copies > 1, replicas[key].contains(node),
+        guard plan.buckets[plan.keys[key].bucket].copies > 1, replicas(of: key).contains(node),
             nodes[node].store.durableRecord(of: object) != nil,
-            !replicas[key].contains(where: { nodes[$0].store.isDamaged(object) })
+            !replicas(of: key).contains(where: { nodes[$0].store.isDamaged(object) })
         else { return }
         nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
         history.forget(key: key, node: node)

@@ -1,7 +1,7 @@
 // Operators in a simulated cluster: they stage changes of the members at whatever node they like, look at the plan
 // and commit it, each by themselves and all at once, while faults strike.
 //
-// What they agree on is judged here, and goes no further: the lanes stay with the ring they began with.
+// What they agree on is followed by the lanes, and the data moves with it.
 
 import TorcModel
 import TorcReplication
@@ -28,10 +28,21 @@ struct RingOperator {
 
 extension SimulationPlan {
     mutating func drawOperators(_ random: inout SeededGenerator) {
-        guard random.chance(600) else { return }
+        guard random.chance(400) else { return }
+        // A node that forgets, or a record that goes bad, may be the one from which a move has just taken the others'
+        // part away.
+        guard !forgets, faults.damageRecord == 0 else { return }
         operatorCount = random.pick([1, 2, 2, 3])
         operatorInterval = random.pick([.milliseconds(5), .milliseconds(50), .milliseconds(400)])
-        forcePerMille = random.pick([0, 0, 0, 20])
+        if random.chance(300) {
+            mayFence = true
+            forcePerMille = random.pick([0, 0, 20])
+        }
+        // Somebody must be there to come in when others go.
+        let most = buckets.map(\.copies).max()!
+        nodeCount = max(nodeCount, min(most + 2, 6))
+        while laneCounts.count < nodeCount { laneCounts.append(random.pick([1, 1, 2, 3])) }
+        fewestMembers = most
     }
 }
 
@@ -40,7 +51,7 @@ extension Simulation {
     private static let commitTime = Duration.seconds(3)
     /// Beyond it: slow disks, hung processes, clocks that run slow.
     private static let commitSlack = Span.seconds(12)
-    private static let agreementTime = Span.seconds(90)
+    private static let agreementTime = Span.seconds(240)
 
     func scheduleOperator(_ index: Int) {
         let delay = operators[index].random.exponential(mean: plan.operatorInterval)
@@ -82,23 +93,41 @@ extension Simulation {
     private func change(
         of state: ClusterState, at node: Int, _ random: inout SeededGenerator
     ) -> StagedChange? {
-        let strangers = nodes.filter { !state.contains($0.id) && !state.fenced.contains($0.id) }.map(\.id)
+        let strangers = strangers(to: state)
         let others = state.ring.members.filter { $0 != nodes[node].id }
         func joiner() -> ClusterMember {
             ClusterMember(claim: ClaimMember(node: random.pick(strangers), weight: random.pick([1, 1, 1, 2])))
         }
         // Who is fenced is lost for the rest of the run.
-        let mayFence = state.fenced.count + 3 < nodes.count
+        let mayFence = plan.mayFence && state.fenced.count + 3 < nodes.count
+        let mayShrink = state.members.count > plan.fewestMembers
         switch random.below(10) {
         case 0..<5 where !strangers.isEmpty: return .join(joiner())
         case 5 where !strangers.isEmpty && !others.isEmpty && mayFence:
             return .replace(random.pick(others), by: joiner())
         case 6 where !others.isEmpty && mayFence: return .remove(random.pick(others))
-        default:
-            // Agreement takes several; but sometimes there are few.
-            if state.members.count < (random.chance(800) ? 4 : 2), state.members.count < nodes.count { return nil }
-            return .leave(random.pick(state.ring.members))
+        default: return mayShrink ? .leave(random.pick(state.ring.members)) : nil
         }
+    }
+
+    /// What only fenced nodes hold is lost. Copies have moved since they were counted, so who holds what now counts.
+    private func forgetFenced() {
+        for node in nodes.indices { history.forget(node: node, since: .zero) }
+        for write in history.writes where write.isAcknowledged { recount(write) }
+    }
+
+    private func recount(_ write: WriteRecord) {
+        let holders = DurabilityChecker().holders(
+            of: write.id, dots: dots.dots(of: write.id), copies: allDurableCopies(of: write.key), in: history)
+        history.setHolders(write.id, holders & listened.reduce(UInt64(0)) { $0 | 1 << UInt64($1) })
+    }
+
+    /// Those who may come in: a node comes with an empty folder.
+    private func strangers(to state: ClusterState) -> [NodeID] {
+        nodes.filter { node in
+            !state.participants.contains { $0.node == node.id } && !state.fenced.contains(node.id)
+                && node.store.records.isEmpty && node.store.hintNames.isEmpty
+        }.map(\.id)
     }
 
     private func force(_ state: ClusterState, at node: Int, _ index: Int, _ random: inout SeededGenerator) {
@@ -174,7 +203,15 @@ extension Simulation {
     }
 
     func ringInstalled(_ state: ClusterState, node: Int) {
-        note(nodes[node].name, "holds ring \(state.version), members \(state.ring.members.map(name))")
+        let phase = state.transition.map { ", \($0.phase)" } ?? ""
+        note(nodes[node].name, "holds ring \(state.version)\(phase), members \(state.ring.members.map(name))")
+        for (key, known) in leastCopies.enumerated() {
+            let partition = plan.ringSize.partition(of: plan.keys[key].object.position)
+            let copies = plan.buckets[plan.keys[key].bucket].copies
+            leastCopies[key] = min(known, state.placement.leastCopies(of: partition, copies: copies))
+        }
+        if state.version == newest.version, !state.fenced.isEmpty { forgetFenced() }
+        for lane in 0..<nodes[node].laneCount { enqueue(.ringChanged(state.placement), node: node, lane: lane) }
         if var found = ringChecker.installed(state, node: node) {
             found.message = "node \(nodes[node].name): " + found.message
             report(found)
@@ -200,11 +237,27 @@ extension Simulation {
 
     // MARK: At the end
 
+    /// The newest ring that any node holds.
+    private var newest: ClusterState { ringChecker.newest }
+
+    /// Everybody but those that are fenced.
+    var listened: [Int] { nodes.indices.filter { !newest.fenced.contains(nodes[$0].id) } }
+
+    var members: [Int] { nodes.indices.filter { newest.contains(nodes[$0].id) } }
+
+    /// The nodes that hold a key.
+    func replicas(of key: Int) -> [Int] {
+        let partition = plan.ringSize.partition(of: plan.keys[key].object.position)
+        return newest.placement.holders(of: partition, copies: plan.buckets[plan.keys[key].bucket].copies)
+            .map { id in nodes.firstIndex { $0.id == id }! }
+    }
+
     private var haveOneRing: Bool {
         let first = nodes[0].process?.control.machine.agreement.state.version
         return nodes.allSatisfy { node in
             guard let agreement = node.process?.control.machine.agreement else { return false }
-            return agreement.state.version == first && agreement.isIdle
+            return agreement.state.version == first && agreement.isIdle && agreement.state.transition == nil
+                && agreement.state.fencedOwners.isEmpty
         }
     }
 
@@ -236,8 +289,16 @@ extension Simulation {
         let down = random.pick(members.filter { $0 != node })
         takeDown(down)
         order(.abort, at: node, 0)
-        let leaver = random.pick(state.ring.members)
-        order(.stage(random.chance(500) ? .leave(leaver) : .leave(nodes[down].id)), at: node, 0)
+        let strangers = strangers(to: state)
+        if state.members.count > plan.fewestMembers {
+            let leaver = random.pick(state.ring.members)
+            order(.stage(random.chance(500) ? .leave(leaver) : .leave(nodes[down].id)), at: node, 0)
+        } else if let stranger = strangers.first {
+            order(.stage(.join(ClusterMember(claim: ClaimMember(node: stranger)))), at: node, 0)
+        } else {
+            bringBack(down)
+            return
+        }
         let before = operators[0].committed
         order(.plan, at: node, 0)
         operators[0].pending = RingOperator.Pending(
@@ -298,6 +359,7 @@ extension Simulation {
             case .accepted(let ballot): "accepted \(ballot)"
             case .refused(let ballot, let promised): "refused \(ballot) for \(promised)"
             case .decided(let state): "decided \(state.version)"
+            case .report(let report): "report, \(report.pending) of \(report.total) to come"
             }
         return "ring \(message.version): \(body)"
     }

@@ -97,6 +97,8 @@ extension Simulation {
             listed(request, piece, id, lane: lane)
         case .repaired(_, let report):
             note(nodes[node].name, "repaired \(report)")
+        case .progress(let progress):
+            enqueueControl(.progress(lane: lane, progress), node: node)
         case .observed(let observation):
             note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
         }
@@ -125,9 +127,18 @@ extension Simulation {
             lane: lane)
     }
 
+    /// A machine that has nothing to do at the time it asked for, and asks for it again, keeps a processor busy.
+    private static let vainTurnLimit = 1_000
+
     private func scheduleTick(_ id: ProcessID, lane: Int) {
         guard let deadline = nodes[id.node].process!.lanes[lane].machine.nextDeadline else { return }
-        let time = max(nodes[id.node].clock.time(of: deadline), now + .microseconds(1))
+        let due = nodes[id.node].clock.time(of: deadline)
+        let isVain = due <= now
+        nodes[id.node].process!.lanes[lane].vainTurns = isVain ? nodes[id.node].process!.lanes[lane].vainTurns + 1 : 0
+        if nodes[id.node].process!.lanes[lane].vainTurns > Self.vainTurnLimit {
+            report(Violation(.restless, "lane \(lane) of \(nodes[id.node].name) waits for a time that has passed"))
+        }
+        let time = max(due, now + .microseconds(1))
         if let scheduled = nodes[id.node].process!.lanes[lane].scheduledTick, scheduled <= time { return }
         nodes[id.node].process!.lanes[lane].scheduledTick = time
         queue.schedule(.laneTick(id, lane: lane), at: time)
@@ -187,14 +198,17 @@ extension Simulation {
         report(dots.noteSent(object, by: nodes[sender].id, key: index, held: loggedClock(of: key, at: sender)))
     }
 
-    /// A version is removed as expired when the clocks of all its replicas have said so, and no sooner.
+    /// A version is removed as expired when the clocks of all its replicas have said so, and no sooner. Those of nodes
+    /// that become its replicas later are not asked again.
     private func checkRemoval(_ expiry: WallTime, key: Int) {
-        for node in replicas[key] where nodes[node].clock.latestWall(at: now) < expiry {
+        if let agreed = removedThrough[key], expiry <= agreed { return }
+        for node in replicas(of: key) where nodes[node].clock.latestWall(at: now) < expiry {
             return report(
                 Violation(
                     .expiry, key: key,
                     "a version of k\(key) is removed as expired, by the clock of \(nodes[node].name) it is not"))
         }
+        removedThrough[key] = expiry
     }
 
     private func loggedClock(of key: ObjectKey, at node: Int) -> VersionVector {
@@ -206,7 +220,7 @@ extension Simulation {
         return clock
     }
 
-    /// A page names what its replica holds synced.
+    /// A page names what its replica holds synced, or held when it was read and has handed over since.
     private func notePage(_ message: PeerMessage, from node: Int, to: Int) {
         switch message {
         case .page(let page):
@@ -216,7 +230,8 @@ extension Simulation {
             guard let bucket = pageBuckets[PageName(asker: to, operation: operation)] else { return }
             for item in items {
                 let key = ObjectKey(bucket: bucket, key: item)
-                if nodes[node].store.durableRecord(of: key) == nil {
+                let isHeld = keyIndex[key].map { replicas(of: $0).contains(node) } ?? true
+                if isHeld, nodes[node].store.durableRecord(of: key) == nil {
                     report(
                         Violation(
                             .notDurable, key: keyIndex[key],
@@ -257,13 +272,18 @@ extension Simulation {
         }
         nodes[id.node].process!.control.isTurnScheduled = false
         let views = nodes[id.node].process!.control.machine.membership.members
+        var followed = false
         let time = nodes[id.node].clock.now(at: now)
         while let event = nodes[id.node].process!.control.inbox.popFirst() {
             var effects: [ControlEffect] = []
             nodes[id.node].process!.control.machine.handle(event, now: time, effects: &effects)
-            for effect in effects { perform(effect, id) }
+            for effect in effects {
+                if case .ringInstalled = effect { followed = true }
+                perform(effect, id)
+            }
         }
-        checkViews(views, id)
+        // Who left and is back has been forgotten in between.
+        if !followed { checkViews(views, id) }
         guard let deadline = nodes[id.node].process!.control.machine.nextDeadline else { return }
         let tick = max(nodes[id.node].clock.time(of: deadline), now + .microseconds(1))
         if let scheduled = nodes[id.node].process!.control.scheduledTick, scheduled <= tick { return }

@@ -23,6 +23,8 @@ extension Simulation {
         guard violation == nil else { return }
         guard isWhole else { return report(Violation(.restless, "nodes do not find together again")) }
         awaitOneRing()
+        checkRings()
+        guard violation == nil else { return }
         checkHints()
         guard violation == nil else { return }
         awaitRepair()
@@ -35,7 +37,6 @@ extension Simulation {
         checkProperties()
         checkMachines()
         checkMembership()
-        checkRings()
     }
 
     /// Every node runs and has a link to every other.
@@ -53,9 +54,12 @@ extension Simulation {
     private static let deliveryTime = Span.seconds(60)
 
     private func checkHints() {
-        advance(to: now + Self.deliveryTime) { self.nodes.indices.allSatisfy { self.hintsLeft(at: $0).isEmpty } }
+        let end = now + Self.deliveryTime
+        while now < end, !listened.allSatisfy({ hintsLeft(at: $0).isEmpty }), violation == nil {
+            advance(to: now + .milliseconds(100))
+        }
         guard violation == nil else { return }
-        for node in nodes.indices {
+        for node in listened {
             guard let left = hintsLeft(at: node).first else { continue }
             return report(
                 Violation(
@@ -63,11 +67,12 @@ extension Simulation {
                     "node \(nodes[node].name) keeps \(name(left.key)) for \(name(left.hint!))"))
         }
         advance(to: now + Self.settleTime)
-        if plan.forgets { return }
+        if plan.forgets || plan.mayFence { return }
         for write in history.writes where !damagedKeys.contains(write.key) {
             report(
                 HintChecker().check(
-                    write, dots: dots.dots(of: write.id), copies: durableCopies(of: write.key), in: history))
+                    write, dots: dots.dots(of: write.id), copies: durableCopies(of: write.key),
+                    least: leastCopies[write.key], in: history))
         }
     }
 
@@ -104,7 +109,7 @@ extension Simulation {
         }
         return !plan.keys.indices.contains { other in
             other != key && leaf(other) == leaf(key)
-                && replicas[key].contains { nodes[$0].store.isDamaged(plan.keys[other].object) }
+                && replicas(of: key).contains { nodes[$0].store.isDamaged(plan.keys[other].object) }
         }
     }
 
@@ -137,7 +142,7 @@ extension Simulation {
         for key in finalValues.keys.sorted() {
             // Where one is damaged the quorums need not meet; what is held elsewhere must stand all the same.
             let readable = readableReplicas(key)
-            let quorum = readable == replicas[key].count ? readable : 0
+            let quorum = readable == replicas(of: key).count ? readable : 0
             report(
                 FinalChecker().check(
                     key: key, values: finalValues[key]!, replicas: quorum, expired: finalExpired[key] ?? [], at: now,
@@ -149,12 +154,12 @@ extension Simulation {
     private func isReadable(_ key: Int) -> Bool {
         let bucket = plan.buckets[plan.keys[key].bucket]
         let readable = readableReplicas(key)
-        return readable == replicas[key].count
+        return readable == replicas(of: key).count
             || !bucket.changesQuorums && QuorumNumbers(bucket: bucket, options: QuorumOptions()).write <= readable
     }
 
     private func readableReplicas(_ key: Int) -> Int {
-        replicas[key].filter { !nodes[$0].store.isDamaged(plan.keys[key].object) }.count
+        replicas(of: key).filter { !nodes[$0].store.isDamaged(plan.keys[key].object) }.count
     }
 
     /// Reads every replica that can read its record.
@@ -165,7 +170,7 @@ extension Simulation {
         request.options.pr = .count(0)
         request.options.notFoundOK = true
         request.options.basicQuorum = false
-        let node = clients.random.below(nodes.count)
+        let node = clients.random.pick(listened)
         submit(
             .get(request), .read(options: request.options, head: false, isFinal: true), client: Workload.finalReader,
             key: key, node: node)
@@ -174,7 +179,7 @@ extension Simulation {
     private func isConverged(_ key: Int) -> Bool {
         let object = plan.keys[key].object
         var bodies: [ByteBuffer?] = []
-        for node in replicas[key] where !nodes[node].store.isDamaged(object) {
+        for node in replicas(of: key) where !nodes[node].store.isDamaged(object) {
             bodies.append(
                 nodes[node].store.durableRecord(of: object).flatMap { bytes in
                     (try? Record(decoding: bytes, for: object)).flatMap { $0.isGrave ? nil : $0.body }
@@ -216,7 +221,7 @@ extension Simulation {
             })
         for (index, key) in plan.keys.enumerated()
         where !damaged.contains(plan.ringSize.partition(of: key.object.position)) && !mayExpireYet(index) {
-            for node in replicas[index] {
+            for node in replicas(of: index) {
                 guard let bytes = nodes[node].store.intactRecord(of: key.object),
                     let record = try? Record(decoding: bytes, for: key.object)
                 else { continue }
@@ -238,13 +243,13 @@ extension Simulation {
         let isIntact = plan.keys.allSatisfy { key in nodes.allSatisfy { !$0.store.isDamaged(key.object) } }
         guard isIntact else { return }
         for bucket in plan.buckets.indices {
-            list(Workload.finalReader, bucket: bucket, clients.random.below(nodes.count), isFinal: true)
+            list(Workload.finalReader, bucket: bucket, clients.random.pick(listened), isFinal: true)
         }
         advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
         for bucket in plan.buckets.indices {
             // It was refused for the others' sake: alone it must not be.
             if finalListings[bucket] == nil, violation == nil {
-                list(Workload.finalReader, bucket: bucket, clients.random.below(nodes.count), isFinal: true)
+                list(Workload.finalReader, bucket: bucket, clients.random.pick(listened), isFinal: true)
                 advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
             }
             guard violation == nil else { return }
@@ -263,7 +268,7 @@ extension Simulation {
         guard violation == nil else { return }
         for bucket in plan.buckets.indices {
             let scope = PropertiesScope.bucket(plan.buckets[bucket].id)
-            let entries = nodes.map { $0.store.properties.versioned(scope) }
+            let entries = listened.map { nodes[$0].store.properties.versioned(scope) }
             if !plan.forgets, entries.contains(where: { $0 != entries[0] }) {
                 report(Violation(.lostProperties, "nodes hold different properties of \(plan.buckets[bucket].id)"))
             }
@@ -275,14 +280,34 @@ extension Simulation {
         }
     }
 
+    /// Nothing lies where the ring does not want it.
+    private func checkClearance() {
+        func strays() -> [(node: Int, key: Int)] {
+            listened.flatMap { node in
+                nodes[node].store.records.compactMap { record in
+                    let key = keyIndex[record.key]!
+                    // A grave is closed where it is.
+                    if let decoded = try? Record(decoding: record.record, for: record.key), decoded.isGrave {
+                        return nil
+                    }
+                    return replicas(of: key).contains(node) ? nil : (node, key)
+                }
+            }
+        }
+        advance(to: now + Self.deliveryTime) { strays().isEmpty }
+        guard violation == nil, let (node, key) = strays().first else { return }
+        report(Violation(.leftover, key: key, "node \(nodes[node].name) holds k\(key), which is not its own any more"))
+    }
+
     private func checkMachines() {
+        checkClearance()
         guard violation == nil else { return }
         advance(to: now + Self.settleTime)
         // Repair never rests: it may be reading a record at this very moment.
         advance(to: now + Self.settleTime) {
             self.nodes.allSatisfy { $0.process!.lanes.allSatisfy(\.machine.isIdle) }
         }
-        for node in nodes.indices {
+        for node in listened {
             if !nodes[node].process!.control.machine.isIdle {
                 report(Violation(.leftover, "node \(nodes[node].name), its control loop is not idle at rest"))
             }

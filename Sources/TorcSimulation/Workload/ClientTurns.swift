@@ -220,7 +220,8 @@ extension Simulation {
         let damaged = nodes.indices.filter { nodes[$0].store.isDamaged(object) }.reduce(UInt64(0)) {
             $0 | 1 << UInt64($1)
         }
-        history.setHolders(write, (copiesMayGo ? primaryHolders : holders) & ~damaged)
+        let listened = listened.reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
+        history.setHolders(write, (copiesMayGo ? primaryHolders : holders) & ~damaged & listened)
         // A node that forgot since may have acknowledged it before.
         let forgetful = nodes.indices.filter { nodes[$0].forgot.map { $0 >= record.invoked } ?? false }
             .reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
@@ -231,12 +232,19 @@ extension Simulation {
                 participation: participation,
                 // A bucket that becomes `lww` may bring back what was deleted from it.
                 primaryHolders: history.promises[record.key].mode == .changing ? nil : primaryHolders | forgetful,
-                neededPrimaries: QuorumNumbers(bucket: bucket, options: request.options).writePrimaries,
+                neededPrimaries: numbers(bucket, request.options, key: record.key).writePrimaries,
                 isSloppy: request.options.sloppyQuorum ?? true))
     }
 
+    /// A list may have been shorter than n.
+    private func numbers(
+        _ bucket: SimulationPlan.Bucket, _ options: QuorumOptions, key: Int
+    ) -> QuorumNumbers {
+        QuorumNumbers(bucket: bucket, options: options, least: leastCopies[key])
+    }
+
     private func needed(_ request: ClientRequest, key: Int) -> Int {
-        let numbers = QuorumNumbers(bucket: plan.buckets[plan.keys[key].bucket], options: request.options)
+        let numbers = numbers(plan.buckets[plan.keys[key].bucket], request.options, key: key)
         switch request {
         case .put: return numbers.write
         case .delete: return numbers.delete
@@ -246,17 +254,19 @@ extension Simulation {
 
     func durableCopies(of key: Int) -> [(node: Int, object: VersionedObject?)] {
         let object = plan.keys[key].object
-        return replicas[key].map { node in
+        let holders = replicas(of: key)
+        return nodes.indices.map { node in
             let copy = nodes[node].store.durableRecord(of: object).flatMap {
                 try? Record(decoding: $0, for: object).object()
             }
             // What was reaped had been held by all.
-            return (node, reaped[key].map { copy?.merged(with: $0) ?? $0 } ?? copy)
+            guard let reaped = reaped[key], holders.contains(node) else { return (node, copy) }
+            return (node, copy?.merged(with: reaped) ?? reaped)
         }
     }
 
     /// Those that stand-ins keep among them.
-    private func allDurableCopies(of key: Int) -> [(node: Int, object: VersionedObject?)] {
+    func allDurableCopies(of key: Int) -> [(node: Int, object: VersionedObject?)] {
         let object = plan.keys[key].object
         var copies = durableCopies(of: key)
         for node in nodes.indices {
@@ -273,8 +283,9 @@ extension Simulation {
         guard plan.expiryPerMille > 0, key >= 0 else { return [] }
         let judges = coordinator.map { [$0] } ?? Array(nodes.indices)
         let wall = judges.map { nodes[$0].clock.latestWall(at: now) }.max()!
-        let agreed = replicas[key].map { nodes[$0].clock.latestWall(at: now) }.min()!
-        return history.expired(key: key) { $0 <= max(wall, agreed) }
+        let agreed = replicas(of: key).map { nodes[$0].clock.latestWall(at: now) }.min()!
+        let removed = removedThrough[key] ?? agreed
+        return history.expired(key: key) { $0 <= max(wall, agreed, removed) }
     }
 
     /// What a coordinator shows has not expired by its own clock.
@@ -318,7 +329,7 @@ extension Simulation {
         _ answer: GetAnswer, _ options: QuorumOptions, _ open: OpenRequest, _ client: Int, isFinal: Bool
     ) {
         let bucket = plan.buckets[plan.keys[open.key].bucket]
-        var quorum = QuorumNumbers(bucket: bucket, options: options).read
+        var quorum = numbers(bucket, options, key: open.key).read
         if isFinal, case .count(let r) = options.r { quorum = Int(r) }
         if isFinal { finalExpired[open.key] = open.expired }
         let asked = quorum
@@ -327,7 +338,7 @@ extension Simulation {
             // What stand-ins made up for promises nothing.
             if fallbacks > 0 { quorum = min(quorum, primaries) }
             let isSloppy = options.sloppyQuorum ?? true
-            let neededPrimaries = QuorumNumbers(bucket: bucket, options: options).readPrimaries
+            let neededPrimaries = numbers(bucket, options, key: open.key).readPrimaries
             if fallbacks > 0 && (absent || !isSloppy) || primaries < neededPrimaries || primaries + fallbacks < asked {
                 report(
                     Violation(

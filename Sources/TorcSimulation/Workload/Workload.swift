@@ -16,21 +16,23 @@ struct QuorumNumbers {
     var readPrimaries: Int
     var writePrimaries: Int
 
-    init(bucket: SimulationPlan.Bucket, options: QuorumOptions) {
+    /// `least`: the copies of the shortest list that was ever asked; nil: n.
+    init(bucket: SimulationPlan.Bucket, options: QuorumOptions, least: Int? = nil) {
         let properties = bucket.properties
         let n = bucket.copies
         // Where the bucket's own quorums change, only what the request itself names can be relied on.
         func count(_ own: Quorum?, _ bucketQuorum: Quorum) -> Int {
-            own?.count(of: n) ?? (bucket.changesQuorums ? 0 : bucketQuorum.count(of: n))
+            guard let quorum = own ?? (bucket.changesQuorums ? nil : bucketQuorum) else { return 0 }
+            return min(quorum.count(of: least ?? n), least ?? n)
         }
         let asked = max(1, count(options.r, properties.r), count(options.pr, properties.pr))
         // A majority that holds nothing may end such a read early.
         let endsEarly =
             (options.basicQuorum ?? properties.basicQuorum) && !(options.notFoundOK ?? properties.notFoundOK)
-        read = endsEarly ? min(asked, n / 2 + 1) : asked
+        read = endsEarly ? min(asked, (least ?? n) / 2 + 1) : asked
         let rest = max(
             1, count(options.dw, properties.dw), count(options.pw, properties.pw),
-            Int(options.nodeConfirms ?? properties.nodeConfirms))
+            min(Int(options.nodeConfirms ?? properties.nodeConfirms), least ?? n))
         readPrimaries = count(options.pr, properties.pr)
         writePrimaries = count(options.pw, properties.pw)
         write = max(rest, count(options.w, properties.w))

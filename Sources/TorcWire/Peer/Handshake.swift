@@ -96,16 +96,19 @@ package struct Handshake {
     private let nonce: HandshakeNonce
     private let key: SymmetricKey
     private let members: Set<NodeID>
+    private let fenced: Set<NodeID>
     private var state: State
 
     package init(
-        role: Role, identity: PeerIdentity, members: some Sequence<NodeID>, key: SymmetricKey, nonce: HandshakeNonce,
+        role: Role, identity: PeerIdentity, members: some Sequence<NodeID>, fenced: Set<NodeID> = [], key: SymmetricKey,
+        nonce: HandshakeNonce,
         versions: ClosedRange<UInt8> = PeerMessageCodec.supportedVersions, features: UInt64 = 0, loop: Int = 0,
         loopCount: Int = 1
     ) {
         self.role = role
         self.identity = identity
         self.members = Set(members)
+        self.fenced = fenced
         self.key = key
         self.nonce = nonce
         self.versions = versions
@@ -144,6 +147,7 @@ package struct Handshake {
             if session.peer.node == identity.node {
                 return refuse(duplicate(session.peer, at: "this process, \(identity.name)"))
             }
+            if fenced.contains(session.peer.node) { return refuse(removed(session.peer)) }
             state = .judgingDialler(session)
             return [.judge(session.peer, session.purpose)]
         case (.awaitingVerdict(let session), .accepted):
@@ -196,12 +200,16 @@ package struct Handshake {
         if let expected = hello.expected, expected != identity.node {
             return refuse(wrongNode(expected: expected, found: identity))
         }
-        guard members.contains(hello.identity.node) || hello.identity.node == identity.node else {
+        // One that was removed hears why, once it knows from whom: it ends itself then.
+        guard
+            members.contains(hello.identity.node) || fenced.contains(hello.identity.node)
+                || hello.identity.node == identity.node
+        else {
             return refuse(
                 PeerRefusal(
                     .unknownNode,
                     "node \(hello.identity.node) (\(hello.identity.name)) is no member that \(identity.name) knows: "
-                        + "compare the member lists"))
+                        + "if it joins, its join is not committed yet; otherwise compare the member lists"))
         }
         let welcome = HandshakeMessage.Welcome(version: version, identity: identity, features: features, nonce: nonce)
         let transcript = Self.transcript(body, HandshakeMessage.body(of: welcome))
@@ -278,6 +286,13 @@ package struct Handshake {
             .duplicateNode,
             "node \(peer.node) (\(peer.name)) is alive in another process, at \(address): "
                 + "stop one of the two; a copy of a node's folder must not be started")
+    }
+
+    private func removed(_ peer: PeerIdentity) -> PeerRefusal {
+        PeerRefusal(
+            .fenced,
+            "node \(peer.node) (\(peer.name)) was removed from the cluster, or replaced, and cannot come back: to use the "
+                + "machine again, empty its data folder and have it join with a new token")
     }
 
     // MARK: Proofs

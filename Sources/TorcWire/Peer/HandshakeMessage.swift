@@ -34,6 +34,8 @@ package struct PeerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
         case notYourself = 6
         /// Bytes or a message that make no sense here.
         case malformed = 7
+        /// The node was removed from the cluster, or replaced.
+        case fenced = 8
     }
 
     package var code: Code

@@ -46,9 +46,15 @@ package struct PeerConfiguration: Sendable {
     package var key: ClusterKey
     /// All members of the cluster; whether this node is among them makes no difference.
     package var members: [PeerMember]
+    /// Nodes that were removed or replaced: told so, and never linked with.
+    package var fenced: Set<NodeID>
     package var limits: PeerLimits
 
-    package init(identity: PeerIdentity, key: ClusterKey, members: [PeerMember], limits: PeerLimits = PeerLimits()) {
+    package init(
+        identity: PeerIdentity, key: ClusterKey, members: [PeerMember], fenced: Set<NodeID> = [],
+        limits: PeerLimits = PeerLimits()
+    ) {
+        self.fenced = fenced
         self.identity = identity
         self.key = key
         self.members = members

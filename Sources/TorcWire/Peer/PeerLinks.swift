@@ -45,7 +45,7 @@ extension PeerReceiver {
 package final class PeerLinks: @unchecked Sendable {
     /// A member as this loop sees it.
     private final class Peer: @unchecked Sendable {
-        let member: PeerMember
+        var member: PeerMember
         /// The link of an attempt that is under way.
         var attempt: PeerLink?
         /// Standing links.
@@ -63,7 +63,7 @@ package final class PeerLinks: @unchecked Sendable {
     }
 
     package let eventLoop: any EventLoop
-    private let configuration: PeerConfiguration
+    private var configuration: PeerConfiguration
     private let registry: PeerRegistry
     private let loop: Int
     private let loopCount: Int
@@ -71,10 +71,12 @@ package final class PeerLinks: @unchecked Sendable {
     private var limiter = LogLimiter()
     private var receiver: (any PeerReceiver)?
     /// Ascending by node.
-    private let peers: [Peer]
-    private let peerByNode: [NodeID: Peer]
+    private var peers: [Peer]
+    private var peerByNode: [NodeID: Peer]
     /// Accepted connections that have not proven who they are.
     private var strangers: [PeerLink] = []
+    /// Links with nodes that are members no longer, until what is queued is sent.
+    private var parting: [PeerLink] = []
     private var stopped: EventLoopPromise<Void>?
     private var generator = SystemRandomNumberGenerator()
 
@@ -133,16 +135,50 @@ package final class PeerLinks: @unchecked Sendable {
                 peer.attempt?.drop("this node stops")
                 for link in peer.standing { link.stop("this node stops") }
             }
-            for link in self.strangers { link.drop("this node stops") }
+            for link in self.strangers + self.parting { link.drop("this node stops") }
             self.finishStopping()
             return promise.futureResult
         }
     }
 
     private func finishStopping() {
-        guard let stopped, strangers.isEmpty, peers.allSatisfy({ $0.standing.isEmpty && $0.attempt == nil })
+        guard let stopped, strangers.isEmpty, parting.isEmpty,
+            peers.allSatisfy({ $0.standing.isEmpty && $0.attempt == nil })
         else { return }
         stopped.succeed()
+    }
+
+    // MARK: Members
+
+    /// Whom to be linked with from now on. Those that are new are dialled and let in; links with the others end when
+    /// what is queued for them is sent. On the loop.
+    package func setMembers(_ members: [PeerMember], fenced: Set<NodeID>) {
+        eventLoop.assertInEventLoop()
+        guard stopped == nil else { return }
+        configuration.members = members
+        configuration.fenced = fenced
+        let others = members.filter { $0.node != configuration.identity.node }.sorted { $0.node < $1.node }
+        let gone = peers.filter { peer in !others.contains { $0.node == peer.member.node } }
+        peers = others.map { member in
+            guard let known = peerByNode[member.node] else { return Peer(member: member) }
+            known.member = member
+            return known
+        }
+        peerByNode = Dictionary(uniqueKeysWithValues: peers.map { ($0.member.node, $0) })
+        for peer in gone { part(with: peer, isFenced: fenced.contains(peer.member.node)) }
+        guard receiver != nil else { return }
+        for peer in peers where peer.usable == nil && peer.redial == nil { dial(peer) }
+    }
+
+    private func part(with peer: Peer, isFenced: Bool) {
+        let reason = isFenced ? "it was removed from the cluster, or replaced" : "it is no member any more"
+        logger.info("peer \(peer.member.name) is let go: \(reason)")
+        peer.redial?.cancel()
+        let standing = peer.standing
+        parting += standing + (peer.attempt.map { [$0] } ?? [])
+        peer.attempt?.drop(reason)
+        for link in standing { link.stop(reason) }
+        if !standing.isEmpty { receiver?.peerDown(peer.member.node) }
     }
 
     // MARK: Dialling
@@ -174,7 +210,8 @@ package final class PeerLinks: @unchecked Sendable {
     private func handshake(_ role: Handshake.Role) -> Handshake {
         Handshake(
             role: role, identity: configuration.identity, members: configuration.members.map(\.node),
-            key: configuration.key.peerKey, nonce: HandshakeNonce(using: &generator), loop: loop, loopCount: loopCount)
+            fenced: configuration.fenced, key: configuration.key.peerKey, nonce: HandshakeNonce(using: &generator),
+            loop: loop, loopCount: loopCount)
     }
 
     // MARK: Accepting
@@ -245,6 +282,7 @@ extension PeerLinks: PeerLinkOwner {
     }
 
     func linkReceived(_ message: PeerMessage, on link: PeerLink, from node: NodeID) {
+        guard peerByNode[node] != nil else { return }
         receiver?.peerMessage(message, from: node)
     }
 
@@ -259,6 +297,10 @@ extension PeerLinks: PeerLinkOwner {
 
     func linkEnded(_ link: PeerLink, _ end: PeerLinkEnd) {
         if let judged = link.judgedNode { registry.remove(link, of: judged) }
+        if parting.contains(where: { $0 === link }) {
+            parting.removeAll { $0 === link }
+            return finishStopping()
+        }
         if let node = link.node, let peer = peerByNode[node] {
             ended(link, of: peer, end)
         } else {

@@ -17,7 +17,7 @@ package import TorcReplication
 /// Encodes and decodes `PeerMessage`.
 package enum PeerMessageCodec {
     /// The version of these encodings that a link speaks; the handshake finds the highest that both sides know.
-    package static let supportedVersions: ClosedRange<UInt8> = 1...1
+    package static let supportedVersions: ClosedRange<UInt8> = 2...2
 
     /// Items of one page of a listing; a page with more is refused as hostile.
     package static let maximumPageItems = 1 << 16
@@ -230,6 +230,7 @@ extension PeerMessageCodec {
         if let dot = write.dot { encode(dot, into: &buffer) }
         if let hint = write.hint { buffer.writeInteger(hint.rawValue) }
         if let token = write.token { encode(token, into: &buffer) }
+        buffer.writeVarint(write.epoch)
         buffer.writeLengthPrefixed(write.key.storageKey)
         buffer.writeLengthPrefixed(write.body)
     }
@@ -243,8 +244,9 @@ extension PeerMessageCodec {
         let dot = flags & WriteFlag.dot != 0 ? try decodeDot(from: &buffer) : nil
         let hint = flags & WriteFlag.hint != 0 ? NodeID(rawValue: try buffer.readFixed(UInt64.self, "write")) : nil
         let token = flags & WriteFlag.token != 0 ? try decodeToken(from: &buffer) : nil
+        let epoch = try buffer.readVarint("write")
         return ReplicaWrite(
-            operation: operation, key: try decodeKey(from: &buffer), copies: copies,
+            operation: operation, key: try decodeKey(from: &buffer), copies: copies, epoch: epoch,
             body: try buffer.readLengthPrefixed("write"), dot: dot, hint: hint, token: token)
     }
 
@@ -359,7 +361,7 @@ extension PeerMessageCodec {
 
 extension PeerMessageCodec {
     private static func encode(_ page: PageRequest, into buffer: inout ByteBuffer) {
-        buffer.writeInteger(page.partition.rawValue)
+        buffer.writeMultipleIntegers(page.partition.rawValue, page.copies)
         switch page.subject {
         case .keys(let bucket):
             buffer.writeInteger(UInt8(0))
@@ -375,6 +377,7 @@ extension PeerMessageCodec {
         _ operation: OperationID, from buffer: inout ByteBuffer
     ) throws(MalformedBytes) -> PageRequest {
         let partition = PartitionID(rawValue: try buffer.readFixed(UInt16.self, "page"))
+        let copies = try buffer.readFixed(UInt8.self, "page")
         let subject: PageRequest.Subject
         switch try buffer.readFixed(UInt8.self, "page") {
         case 0: subject = .keys(try decodeBucket(from: &buffer))
@@ -382,7 +385,8 @@ extension PeerMessageCodec {
         default: throw MalformedBytes(.notCanonical, "page")
         }
         return PageRequest(
-            operation: operation, partition: partition, subject: subject, after: try decodeCursor(from: &buffer))
+            operation: operation, partition: partition, copies: copies, subject: subject,
+            after: try decodeCursor(from: &buffer))
     }
 
     private static func encode(_ outcome: PageOutcome, into buffer: inout ByteBuffer) {

@@ -23,9 +23,14 @@ package struct PeerProbeReport: Sendable {
     package var outcomes: [(address: String, outcome: PeerProbeOutcome)]
 
     /// Where this node's id is known to be alive, and who says so; nil: nobody who answered knows of it.
-    package var duplicate: (address: String, refusal: PeerRefusal)? {
+    package var duplicate: (address: String, refusal: PeerRefusal)? { refusal(.duplicateNode) }
+
+    /// Who says that this node was removed from the cluster.
+    package var removal: (address: String, refusal: PeerRefusal)? { refusal(.fenced) }
+
+    private func refusal(_ code: PeerRefusal.Code) -> (address: String, refusal: PeerRefusal)? {
         for (address, outcome) in outcomes {
-            if case .refused(let refusal) = outcome, refusal.code == .duplicateNode { return (address, refusal) }
+            if case .refused(let refusal) = outcome, refusal.code == code { return (address, refusal) }
         }
         return nil
     }
@@ -75,7 +80,7 @@ private final class Probe: PeerLinkOwner, @unchecked Sendable {
         let isOwn = target.node == configuration.identity.node
         let handshake = Handshake(
             role: .dialler(expecting: isOwn ? nil : target.node, purpose: .probe), identity: configuration.identity,
-            members: configuration.members.map(\.node), key: configuration.key.peerKey,
+            members: configuration.members.map(\.node), fenced: configuration.fenced, key: configuration.key.peerKey,
             nonce: HandshakeNonce(using: &generator))
         let link = PeerLink(
             eventLoop: eventLoop, handshake: handshake, dialledAddress: target.address, limits: configuration.limits,

@@ -1,10 +1,11 @@
-// Asking a node's HTTP listener: one small GET over a connection that ends with the answer.
+// Asking a node's HTTP listener: one small request over a connection that ends with the answer.
 
 import ArgumentParser
 import Foundation
 import NIOCore
 import NIOPosix
 import TorcClient
+import TorcServer
 
 /// What every `torc cluster` command takes.
 struct AdminOptions: ParsableArguments {
@@ -16,23 +17,41 @@ struct AdminOptions: ParsableArguments {
     private static let largestAnswerBytes = 64 << 20
 
     /// The body of a successful answer.
-    func get(_ path: String) async throws -> Data {
+    func get(_ path: String) async throws -> Data { try await ask("GET", path) }
+    func post(_ path: String) async throws -> Data { try await ask("POST", path) }
+
+    /// As JSON when that was asked for, otherwise as `body` prints it.
+    func show<Report: Decodable>(_ bytes: Data, as type: Report.Type, _ body: (Report) throws -> Void) throws {
+        if json { return print(String(decoding: bytes, as: UTF8.self), terminator: "") }
+        try body(try AdminJSON.decode(type, bytes))
+    }
+
+    /// As a value in a query.
+    static func escaped(_ text: String) -> String {
+        let plain = CharacterSet(charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~,")
+        return text.addingPercentEncoding(withAllowedCharacters: plain) ?? ""
+    }
+
+    private func ask(_ method: String, _ path: String) async throws -> Data {
         guard let address = TorcAddress(http) else { throw ValidationError("'\(http)' is not host:port") }
         guard timeout > 0, timeout <= 3600 else { throw ValidationError("--timeout must be above 0, 3600 at most") }
         let answer: ByteBuffer
         do {
-            answer = try await exchange("GET \(path) HTTP/1.1\r\nHost: \(http)\r\nConnection: close\r\n\r\n", address)
+            let length = method == "POST" ? "Content-Length: 0\r\n" : ""
+            answer = try await exchange(
+                "\(method) \(path) HTTP/1.1\r\nHost: \(http)\r\n\(length)Connection: close\r\n\r\n", address)
         } catch {
             try fail("\(http) does not answer: \(error)")
         }
         let bytes = Data(answer.readableBytesView)
         guard let end = bytes.range(of: Data("\r\n\r\n".utf8)) else { try fail("\(http) does not speak HTTP") }
         let head = String(decoding: bytes[..<end.lowerBound], as: UTF8.self)
-        let body = bytes[end.upperBound...]
+        let body = Data(bytes[end.upperBound...])
         guard head.split(separator: " ").dropFirst().first == "200" else {
+            if let refused = try? AdminJSON.decode(AdminError.self, body) { try fail("\(http): \(refused.error)") }
             try fail("\(http): \(head.prefix { $0 != "\r\n" }): \(String(decoding: body, as: UTF8.self))")
         }
-        return Data(body)
+        return body
     }
 
     private func exchange(_ request: String, _ address: TorcAddress) async throws -> ByteBuffer {

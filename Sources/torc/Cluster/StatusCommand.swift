@@ -13,8 +13,8 @@ struct StatusCommand: AsyncParsableCommand {
 
             STATE is alive, suspect (it does not answer, and is routed around) or dead (it had its time to answer).
             Neither changes what a member owns. INC counts the member's starts and contradictions. LINK is this node's
-            connection to it. OPS/S are clients' requests that it takes, DATA the bytes of its tables, FREE what its
-            disk has left.
+            connection to it. A member that leaves hands over what it holds. OPS/S are clients' requests that it
+            takes, DATA the bytes of its tables, FREE what its disk has left.
             """)
 
     @OptionGroup var admin: AdminOptions
@@ -26,13 +26,24 @@ struct StatusCommand: AsyncParsableCommand {
         print(
             "cluster \(status.cluster), ring epoch \(status.ring_epoch), \(status.ring_partitions) partitions; "
                 + "as \(status.node) sees it")
+        if status.ring_phase != "settled" {
+            print("copies move (\(status.ring_phase)): see `torc cluster transfers`")
+        }
+        switch status.role {
+        case "fenced": print("this node was removed or replaced, and serves nobody")
+        case "joining": print("this node is no member yet: it waits for its join to be committed")
+        case "left": print("this node has left the cluster")
+        default: break
+        }
+        if !status.fenced.isEmpty { print("removed or replaced for good: \(status.fenced.joined(separator: ", "))") }
         var table = TextTable([
             .left("NAME"), .left("STATE"), .right("INC"), .left("LINK"), .right("PARTITIONS"), .right("OPS/S"),
             .right("DATA"), .right("FREE"), .left("VERSION"), .left("ADDRESS"),
         ])
         for member in status.members {
             table.add([
-                member.name, member.state, "\(member.incarnation)", member.link, "\(member.partitions)",
+                member.name, member.leaving ? "\(member.state), leaves" : member.state, "\(member.incarnation)",
+                member.link, "\(member.partitions)",
                 member.operations_per_second.map { "\($0)" } ?? "-",
                 member.disk_used_bytes.map(TextTable.bytes) ?? "-", member.disk_free_bytes.map(TextTable.bytes) ?? "-",
                 member.version ?? "-", member.address,
@@ -50,6 +61,7 @@ struct StatusCommand: AsyncParsableCommand {
             var incarnation: UInt64
             var link: String
             var partitions: Int
+            var leaving: Bool
             var operations_per_second: UInt64?
             var disk_used_bytes: UInt64?
             var disk_free_bytes: UInt64?
@@ -60,6 +72,9 @@ struct StatusCommand: AsyncParsableCommand {
         var node: String
         var ring_epoch: UInt64
         var ring_partitions: Int
+        var ring_phase: String
+        var role: String
+        var fenced: [String]
         var members: [Member]
     }
 }

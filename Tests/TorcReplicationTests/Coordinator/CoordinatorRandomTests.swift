@@ -57,7 +57,7 @@ private struct Life {
             configuration: LaneConfiguration(
                 node: node, lane: 0, laneCount: 1, incarnation: Incarnation(rawValue: 1),
                 hashSeed: HashSeed(rawValue: 42), limits: limits),
-            ring: ring, properties: PropertiesTable([entry]))
+            placement: Placement(ring), properties: PropertiesTable([entry]))
     }
 
     mutating func run(steps: Int) {

@@ -22,7 +22,8 @@ import TorcReplication
             let ring = Ring(
                 epoch: 1, size: size, owners: (0..<8).map { NodeID(rawValue: UInt64($0) % members + 1) })
             control = Control(
-                node: NodeID(rawValue: node), incarnation: Incarnation(rawValue: incarnation), ring: ring, table: table,
+                node: NodeID(rawValue: node), laneCount: 1, incarnation: Incarnation(rawValue: incarnation),
+                record: RingRecord(state: ClusterState(declared: ring)), table: table,
                 membership: MembershipStart(
                     timing: MembershipTiming(), stored: .unheard,
                     facts: MemberFacts(build: BuildNumber(major: 0, minor: 1, patch: 0), peerProtocol: 1), seed: 1))

@@ -18,7 +18,8 @@ import TorcReplication
                 configuration: LaneConfiguration(
                     node: NodeID(rawValue: 1), lane: 0, laneCount: 1, incarnation: Incarnation(rawValue: 1),
                     hashSeed: HashSeed(rawValue: 42)),
-                ring: ring, properties: PropertiesTable(), leaves: LeafTable(layout: LeafLayout(ringSize: size)),
+                placement: Placement(ring), properties: PropertiesTable(),
+                leaves: LeafTable(layout: LeafLayout(ringSize: size)),
                 generator: SeededGenerator(seed: 1))
             keys = (0..<60)
                 .map {
@@ -30,7 +31,8 @@ import TorcReplication
 
         mutating func asks(_ subject: PageRequest.Subject, partition: Int = 0) -> [LaneEffect] {
             let page = PageRequest(
-                operation: OperationID(rawValue: 7), partition: PartitionID(partition), subject: subject, after: nil)
+                operation: OperationID(rawValue: 7), partition: PartitionID(partition), copies: 1, subject: subject,
+                after: nil)
             return handle(.peer(from: NodeID(rawValue: 2), .page(page)))
         }
 

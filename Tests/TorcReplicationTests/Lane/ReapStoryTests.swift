@@ -40,6 +40,15 @@ import TorcReplication
         for _ in 0..<seconds { cluster.passes(.seconds(1)) }
     }
 
+    /// A lane that holds nothing has nothing to walk: a time that has passed would keep its processor busy.
+    @Test func whoHoldsNothingWaitsForNoWalk() {
+        var cluster = LaneCluster(members: 3, others: 1, limits: Self.limits)
+        passes(&cluster, seconds: 60)
+        for node in cluster.nodes {
+            #expect(node.lane.nextDeadline.map { $0 > cluster.now.monotonic } ?? true)
+        }
+    }
+
     @Test func aTombstoneIsBuriedAndThenForgottenByAll() {
         var cluster = LaneCluster(members: 4, limits: Self.limits)
         cluster.ask(1, put("x", key()))
@@ -106,7 +115,8 @@ import TorcReplication
             configuration: LaneConfiguration(
                 node: node, lane: 0, laneCount: 1, incarnation: incarnation, hashSeed: HashSeed(rawValue: 42),
                 limits: Self.limits),
-            ring: Ring(epoch: 1, size: size, owners: Array(repeating: node, count: 8)), properties: PropertiesTable(),
+            placement: Placement(Ring(epoch: 1, size: size, owners: Array(repeating: node, count: 8))),
+            properties: PropertiesTable(),
             leaves: LeafTable(layout: LeafLayout(ringSize: size)), generator: SeededGenerator(seed: 1))
         var object = VersionedObject(mode: .siblings)
         object.put(
@@ -117,7 +127,8 @@ import TorcReplication
         func outcome(_ token: LinkToken?) -> WriteOutcome? {
             number += 1
             let write = ReplicaWrite(
-                operation: OperationID(rawValue: number), key: key(), copies: 1, body: object.encoded, token: token)
+                operation: OperationID(rawValue: number), key: key(), copies: 1, epoch: 1, body: object.encoded,
+                token: token)
             var events: [LaneEvent] = [.peer(from: NodeID(rawValue: 2), .write(write))]
             var outcome: WriteOutcome?
             while let event = events.popLast() {

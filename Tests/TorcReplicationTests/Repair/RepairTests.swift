@@ -135,7 +135,7 @@ import TorcReplication
         let configuration = LaneConfiguration(
             node: NodeID(rawValue: 1), lane: 0, laneCount: 1, incarnation: Incarnation(rawValue: 1),
             hashSeed: HashSeed(rawValue: 42))
-        var repair = Repair(configuration: configuration, ring: ring, properties: PropertiesTable())
+        var repair = Repair(configuration: configuration, placement: Placement(ring), properties: PropertiesTable())
         let leaves = LeafTable(layout: LeafLayout(ringSize: ring.size))
         func ask(_ fingerprint: RingFingerprint, _ tree: TreeID) -> RepairEffect? {
             var effects: [RepairEffect] = []

@@ -34,13 +34,30 @@ import TorcReplication
     }
 
     @Test func whoLeavesMayComeBackAndWhoIsRemovedMayNot() throws {
-        let left = try RingPlan(changes: [.leave(node(2))], of: state(members: 4)).next
+        let left = try RingPlan(changes: [.leave(node(2))], of: state(members: 4)).next.atRest
         #expect(left.fenced.isEmpty)
         #expect(try RingPlan(changes: [.join(member(2))], of: left).next.members.count == 4)
-        let removed = try RingPlan(changes: [.remove(node(2))], of: state(members: 4)).next
+        let removed = try RingPlan(changes: [.remove(node(2))], of: state(members: 4)).next.atRest
         #expect(throws: StagingRefusal.fenced(node(2))) {
             try RingPlan(changes: [.join(member(2))], of: removed)
         }
+    }
+
+    @Test func whileCopiesMoveMembersCanOnlyBeRemoved() throws {
+        let moving = try RingPlan(changes: [.join(member(5))], of: state(members: 4)).next
+        #expect(throws: StagingRefusal.moving) { try RingPlan(changes: [.join(member(6))], of: moving) }
+        #expect(throws: StagingRefusal.moving) { try RingPlan(changes: [.leave(node(1))], of: moving) }
+        let plan = try RingPlan(changes: [.remove(node(2))], of: moving)
+        #expect(plan.moves.isEmpty, "what it owned moves later")
+        #expect(plan.next.ring.owners == moving.ring.owners)
+        #expect(plan.next.transition?.phase == .copying)
+        #expect(plan.next.transition?.since == moving.ring.epoch)
+        #expect(plan.next.fencedOwners == [node(2)])
+        #expect(!plan.next.contains(node(2)))
+        let rest = plan.next.atRest
+        let last = try RingPlan(changes: [], of: rest).next
+        #expect(last.fencedOwners.isEmpty)
+        #expect(last.ring.members == [1, 3, 4, 5].map(node))
     }
 
     @Test func changesThatContradictEachOtherAreRefused() {
@@ -86,17 +103,17 @@ import TorcReplication
         for seed in UInt64(0)..<200 {
             var generator = SeededGenerator(seed: seed)
             let state = generator.clusterState()
-            let members = state.ring.members.count
+            let members = state.members.map(\.node)
             var record = RingRecord(state: state, staged: [generator.stagedChange(of: state)])
-            if members > 1, let plan = try? RingPlan(changes: record.staged, of: state) {
+            if members.count > 1, let plan = try? RingPlan(changes: record.staged, of: state) {
                 // A vote that a machine has cast.
                 var machine = RingAgreement(
-                    node: state.ring.members[0], start: RingStart(record: record, seed: seed))
+                    node: members[0], start: RingStart(record: record, seed: seed))
                 var effects: [RingEffect] = []
                 let message = RingMessage(
                     version: state.version, body: .accept(generator.ringBallot(), plan.next))
                 machine.handle(
-                    .message(from: state.ring.members[1], message), now: MonotonicTime(nanoseconds: 1),
+                    .message(from: members[1], message), now: MonotonicTime(nanoseconds: 1),
                     effects: &effects)
                 record = machine.record
                 #expect(record.vote.accepted?.state == plan.next, "seed \(seed)")
@@ -121,10 +138,14 @@ import TorcReplication
         var state = state(members: 3)
         let first = state
         var states = [state]
-        for number in UInt64(0)..<1_100 {
+        for number in UInt64(0)..<400 {
             let change: StagedChange = number % 2 == 0 ? .join(member(4)) : .leave(node(4))
             state = try RingPlan(changes: [change], of: state).next
             states.append(state)
+            while state.transition != nil {
+                state = state.advanced()
+                states.append(state)
+            }
         }
         #expect(state.ancestry.count == ClusterState.maximumAncestry)
         #expect(!state.descends(from: first.version))

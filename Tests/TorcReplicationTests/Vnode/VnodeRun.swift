@@ -93,7 +93,7 @@ struct VnodeRun {
             leaves: VnodeDialogue.leaves(of: store.map { ($0.key, $0.value) }, layout: layout),
             generator: SeededGenerator(seed: random.next()))
         let owners = (0..<8).map { NodeID(rawValue: UInt64($0) % 3 + 1) }
-        vnodes.ringChanged(Ring(epoch: 1, size: layout.ringSize, owners: owners))
+        vnodes.ringChanged(Placement(Ring(epoch: 1, size: layout.ringSize, owners: owners)))
         return vnodes
     }
 
@@ -141,7 +141,7 @@ struct VnodeRun {
             let object = peersObject(key, mode)
             request = .write(
                 ReplicaWrite(
-                    operation: operation, key: key, copies: copies, body: object.encoded,
+                    operation: operation, key: key, copies: copies, epoch: 1, body: object.encoded,
                     dot: mode == .lww ? object.siblings.first?.dot : nil))
         default:
             request = .mint(mintRequest(key, mode, operation, copies))

@@ -13,8 +13,12 @@ final class TestCluster: @unchecked Sendable {
     static let key = ClusterKey(secret: Array("a secret of many bytes".utf8))!
 
     let folder: String
-    let names: [String]
-    private let peerPorts: [Int]
+    private(set) var names: [String]
+    private var peerPorts: [Int]
+    /// Those after them have joined.
+    private let declaredCount: Int
+    /// What a node that joins is told at its first start.
+    private var joinFlags: [String] = []
     private var clients: [TorcClient] = []
     private(set) var nodes: [Node?]
 
@@ -22,6 +26,7 @@ final class TestCluster: @unchecked Sendable {
         self.folder = folder
         self.names = names
         self.peerPorts = peerPorts
+        declaredCount = names.count
         nodes = names.map { _ in nil }
     }
 
@@ -43,13 +48,15 @@ final class TestCluster: @unchecked Sendable {
     }
 
     func configuration(_ index: Int) async throws -> ServerConfiguration {
-        let members = zip(names, peerPorts).map { "\($0)=127.0.0.1:\($1)" }.joined(separator: ",")
-        let flags = [
-            "--node-name", names[index], "--data-folder", "\(folder)/\(names[index])", "--cluster-key",
-            "a secret of many bytes", "--cluster-members", members, "--cluster-partitions", "8", "--listen-pb",
-            "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-peer", "127.0.0.1:\(peerPorts[index])",
-            "--threads-lanes", index == 0 ? "2" : "1", "--request-timeout-ms", "5000",
-        ]
+        let members = zip(names, peerPorts).prefix(declaredCount).map { "\($0)=127.0.0.1:\($1)" }.joined(separator: ",")
+        let membership = index < declaredCount ? ["--cluster-members", members] : joinFlags
+        let flags =
+            membership + [
+                "--node-name", names[index], "--data-folder", "\(folder)/\(names[index])", "--cluster-key",
+                "a secret of many bytes", "--cluster-partitions", "8", "--listen-pb",
+                "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-peer", "127.0.0.1:\(peerPorts[index])",
+                "--threads-lanes", index == 0 ? "2" : "1", "--request-timeout-ms", "5000",
+            ]
         return try ServerConfiguration(await ConfigurationSource.load(file: nil, environment: [:], flags: flags))
     }
 
@@ -57,6 +64,17 @@ final class TestCluster: @unchecked Sendable {
         var logger = Logger(label: names[index]) { _ in LineLogHandler(level: .error, form: .text) }
         logger[metadataKey: "in"] = "\(names[index])"
         nodes[index] = try await Node.start(try await configuration(index), logger: logger)
+    }
+
+    /// A new node asks a member to be let in, and waits for that to be committed. Its index.
+    func join(_ name: String, token: String, at member: Node) async throws -> Int {
+        names.append(name)
+        peerPorts += try reservedPorts(1)
+        nodes.append(nil)
+        joinFlags = ["--cluster-join", "\(member.httpAddress)", "--cluster-join-token", token]
+        defer { joinFlags = [] }
+        try await start(names.count - 1)
+        return names.count - 1
     }
 
     func stop(_ index: Int) async {

@@ -15,6 +15,7 @@ private struct Pair {
     var acceptorVersions: ClosedRange<UInt8> = 1...1
     var diallerKey = key
     var acceptorMembers: [NodeID] = [NodeID(rawValue: 1), NodeID(rawValue: 2)]
+    var fenced: Set<NodeID> = []
     var expected: NodeID? = NodeID(rawValue: 2)
     var purpose = HandshakeMessage.Purpose.link
 
@@ -36,7 +37,8 @@ private struct Pair {
     var acceptor: Handshake {
         var generator = SeededGenerator(seed: 2)
         return Handshake(
-            role: .acceptor, identity: acceptorIdentity, members: acceptorMembers, key: Self.key.peerKey,
+            role: .acceptor, identity: acceptorIdentity, members: acceptorMembers, fenced: fenced,
+            key: Self.key.peerKey,
             nonce: HandshakeNonce(using: &generator), versions: acceptorVersions, features: 0b0011)
     }
 }
@@ -152,6 +154,20 @@ extension [Handshake.Action] {
         #expect(try acceptor.hears(try unwrap(dialler.start().sent)).refusal == .unknownNode)
     }
 
+    /// When both have proven who they are: it ends itself for that.
+    @Test(arguments: [[1, 2], [2]] as [[UInt64]]) func aNodeThatWasRemovedIsToldSo(members: [UInt64]) throws {
+        var pair = Pair()
+        pair.fenced = [NodeID(rawValue: 1)]
+        pair.acceptorMembers = members.map { NodeID(rawValue: $0) }
+        var dialler = pair.dialler
+        var acceptor = pair.acceptor
+        let welcome = try unwrap(acceptor.hears(try unwrap(dialler.start().sent)).sent)
+        _ = try dialler.hears(welcome)
+        let actions = try acceptor.hears(try unwrap(dialler.judged(.sole).sent))
+        #expect(actions.refusal == .fenced)
+        #expect(try dialler.hears(try unwrap(actions.sent)) == [.failed(refused(actions), byPeer: true)])
+    }
+
     @Test func anotherNodeThanTheExpectedOneIsRefused() throws {
         var pair = Pair()
         pair.expected = NodeID(rawValue: 3)
@@ -254,7 +270,7 @@ extension [Handshake.Action] {
         var generator = SeededGenerator(seed: 3)
         var later = Handshake(
             role: .acceptor, identity: pair.acceptorIdentity, members: pair.acceptorMembers, key: Pair.key.peerKey,
-            nonce: HandshakeNonce(using: &generator))
+            nonce: HandshakeNonce(using: &generator), versions: pair.acceptorVersions)
         _ = try later.hears(hello)
         #expect(try later.hears(proof).refusal == .badKey)
     }

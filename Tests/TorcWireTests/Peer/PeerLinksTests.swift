@@ -64,6 +64,35 @@ import TorcWire
         try await again.stop()
     }
 
+    /// A new member is linked with, one that is gone is not any more, and hears what was queued for it; one that was
+    /// removed is told so.
+    @Test func membersComeAndGo() async throws {
+        let all = try members(3)
+        let one = try await TestPeer(1, incarnation: 11, members: Array(all.prefix(2)))
+        let two = try await TestPeer(2, incarnation: 22, members: all)
+        let three = try await TestPeer(3, incarnation: 33, members: all)
+        try await one.record.awaits(.up(2))
+        try await three.record.awaits(.refused(1, .unknownNode, byPeer: true))
+        func set(_ members: [PeerMember], fenced: Set<NodeID> = []) async throws {
+            try await one.links.eventLoop.submit { one.links.setMembers(members, fenced: fenced) }.get()
+        }
+        try await set(all)
+        try await one.record.awaits(.up(3))
+        try await three.record.awaits(.up(1))
+        try await one.links.eventLoop.submit {
+            one.links.send(self.small(7), to: NodeID(rawValue: 3))
+            one.links.setMembers([all[0], all[1]], fenced: [NodeID(rawValue: 3)])
+            one.links.send(self.small(8), to: NodeID(rawValue: 3))
+        }.get()
+        try await one.record.awaits(.down(3))
+        try await three.record.awaits(.refused(1, .fenced, byPeer: true))
+        #expect(three.record.messages == [small(7)])
+        #expect(!one.record.events.contains(.down(2)))
+        try await set(all)
+        try await one.record.awaits(.up(3), count: 2)
+        for peer in [one, two, three] { try await peer.stop() }
+    }
+
     /// A configuration that has node 2's port wrong: the link that node 2 dialled carries both ways.
     @Test func aNodeThatCannotBeDialledIsReachedOverItsOwnLink() async throws {
         let members = try members(2)
