@@ -1,14 +1,17 @@
 """What can happen to nodes, one fault after another, drawn from a seed; and what each must lead to.
 
 Some faults take away a copy of what a node holds. Two copies acknowledge a write, so before another is taken all hints
-must have drained and all replicas been compared: one copy of everything is left at any time.
+must have drained and all replicas been compared: one copy of everything is left at any time. Changes of the members are in
+member_faults.py.
 """
-import os, signal, subprocess, time
+import collections, os, signal, subprocess, time
 
 from isolated_cluster import RESERVE_BYTES, ClusterFailure, wait_for
+from member_faults import MemberFaults
 from riak_wire import Client, ErrorAnswer, Unanswered
 
 PROBES = b"chaos-probes"      # a bucket that the record does not know
+PROBE_KEYS = 12               # a node sends on what is not its own: of so many keys some are
 DISK_SEEN_SECONDS = 10        # until a node knows what space it has
 
 HINTS_SECONDS = 120           # until no hint is left
@@ -20,18 +23,21 @@ STORAGE_EXIT = 74
 # --- Faults ---
 
 class Chaos:
-    def __init__(self, cluster, load, report, rng, longest, small_disk, folder):
+    def __init__(self, cluster, load, report, rng, longest, small_disk, folder, bucket):
         self.cluster, self.load, self.report, self.rng = cluster, load, report, rng
         self.longest = longest
         self.small_disk = cluster.nodes[small_disk - 1]
         self.folder = folder
         self.one_copy_gone = False
         self.repairs_repeated = 0
+        self.probes = 0
         self.faults = {
             "kill": self.kill, "kill two": self.kill_two, "pause": self.pause, "cut": self.cut,
             "one-way cut": self.one_way_cut, "wipe": self.wipe, "full disk": self.full_disk,
             "sync error": self.sync_error, "damaged table": self.damaged_table, "damaged log": self.damaged_log}
-        self.struck = 0
+        self.members = MemberFaults(self, bucket)
+        self.faults.update(self.members.faults)
+        self.struck = collections.Counter()
 
     def words(self, node):
         """What it said last, without level, time and the paths of this run."""
@@ -47,9 +53,8 @@ class Chaos:
     def run(self, seconds, kinds):
         until, deck = time.monotonic() + seconds, []
         while time.monotonic() < until:
-            if not deck:
-                deck = self.rng.sample(kinds, len(kinds))
-            kind = deck.pop()
+            deck = deck or self.deck(kinds)
+            kind = deck.pop(0)
             before, problem, detail, subject = self.load.acknowledged, None, "", ""
             try:
                 subject, detail = self.faults[kind]()
@@ -64,9 +69,19 @@ class Chaos:
             if problem is None and acknowledged == 0:
                 problem = "nothing was acknowledged meanwhile"
             self.report.line(kind, subject, problem, f"{acknowledged:5d} acknowledged; {detail}")
-            self.struck += 1
+            self.struck[kind] += 1
             if problem is not None:
                 return
+
+    def deck(self, kinds):
+        """Each once; the second, and from there every third, changes the members while such are left."""
+        changes = [kind for kind in kinds if kind in self.members.faults]
+        others = [kind for kind in kinds if kind not in self.members.faults]
+        changes, others = self.rng.sample(changes, len(changes)), self.rng.sample(others, len(others))
+        drawn = []
+        while changes or others:
+            drawn.append((changes if changes and (len(drawn) % 3 == 1 or not others) else others).pop())
+        return drawn
 
     def unexpected_ends(self):
         for node in self.cluster.nodes:
@@ -120,6 +135,7 @@ class Chaos:
 
     def before_taking_a_copy(self):
         """Two copies acknowledge a write. If one was taken, all must be whole again before the next is."""
+        self.members.settle()
         if self.one_copy_gone:
             if wait_for(lambda: self.cluster.hints_held() == 0, HINTS_SECONDS) is None:
                 raise ClusterFailure(f"{self.cluster.hints_held()} hints are left {HINTS_SECONDS} s after healing")
@@ -149,8 +165,10 @@ class Chaos:
         return []
 
     def replaced_disk(self, node):
-        """What an operator does with a damaged folder."""
+        """What an operator does with a damaged folder. Of who has joined it alone says who that was."""
         self.cluster.wipe(node)
+        if node.joins is not None:
+            return self.members.replaced(node)
         self.cluster.start([node])
         began = time.monotonic()
         differed = self.repair(node)
@@ -177,13 +195,18 @@ class Chaos:
                                  f"{STORAGE_EXIT}: {self.cluster.last_words(node)}")
 
     def takes_writes(self, node):
+        client = Client(node.address, PROBES, seconds=2)
         try:
-            Client(node.address, PROBES, seconds=2).put(b"probe", b"1")
+            for _ in range(PROBE_KEYS):
+                self.probes += 1
+                client.put(b"probe-%d" % self.probes, b"1")
             return True
         except (OSError, Unanswered):
             return None
         except ErrorAnswer as error:
             return False if "disk" in str(error) else None
+        finally:
+            client.close()
 
     def full_disk(self):
         node = self.small_disk

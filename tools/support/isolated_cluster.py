@@ -3,7 +3,8 @@
 `in_own_namespaces` runs a script again in fresh network, mount and process namespaces: whatever it starts, mounts and
 cuts is gone with it, however it ends. Inside, node k is 10.87.0.k in the network namespace `node<k>`; a cut is a
 filter on what arrives there, so that packets vanish without a word, as on a broken switch. The script itself (the
-clients, the checker) is on the bridge and reaches every node.
+clients, the checker) is on the bridge and reaches every node. The first nodes are declared in every one's
+configuration; those that are added later join, and no number is used twice.
 """
 import json, os, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.request
 
@@ -13,6 +14,7 @@ FOLDER_VARIABLE = "ISOLATED_CLUSTER_FOLDER"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 START_SECONDS = 60
 STOP_SECONDS = 30
+COMMAND_SECONDS = 40
 DISK_MEGABYTES = 768
 # Free space below which a node refuses what clients add; less than the default, for disks of this size.
 RESERVE_BYTES = 128 << 20
@@ -97,7 +99,12 @@ class Node:
         self.data = os.path.join(self.disk, "data")
         self.config = os.path.join(folder, f"{self.name}.yaml")
         self.log = os.path.join(folder, f"{self.name}.log")
+        self.joins = None        # the member to ask and the token, of a node that is not declared
         self.process = None
+
+    @property
+    def http(self):
+        return f"{self.ip}:{HTTP}"
 
     def inside(self, *command):
         return ["nsenter", f"--net=/run/netns/{self.name}", *command]
@@ -119,7 +126,10 @@ class IsolatedCluster:
     def __init__(self, folder, torc, count, small_disk=None, lanes=1):
         """`small_disk`: the number of the node whose data stands on a tmpfs of DISK_MEGABYTES."""
         self.torc = os.path.abspath(torc)
+        self.folder = folder
+        self.lanes = lanes
         self.nodes = [Node(k, folder) for k in range(1, count + 1)]
+        self.last_number = count
         self.cut_now = False
         # A node takes TORC_… for settings of its own.
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TORC_")}
@@ -133,36 +143,74 @@ class IsolatedCluster:
         run("ip", "link", "add", "hub", "type", "bridge")
         run("ip", "address", "add", "10.87.0.254/24", "dev", "hub")
         run("ip", "link", "set", "hub", "up")
-        key = os.path.join(folder, "cluster.key")
-        with open(os.open(key, os.O_CREAT | os.O_WRONLY, 0o600), "w") as f:
+        self.key = os.path.join(folder, "cluster.key")
+        with open(os.open(self.key, os.O_CREAT | os.O_WRONLY, 0o600), "w") as f:
             f.write(os.urandom(32).hex())
         for node in self.nodes:
-            run("ip", "netns", "add", node.name)
-            run("ip", "link", "add", f"hub{node.number}", "type", "veth", "peer", "name", "eth0", "netns", node.name)
-            run("ip", "link", "set", f"hub{node.number}", "master", "hub", "up")
-            run("ip", "-n", node.name, "link", "set", "lo", "up")
-            run("ip", "-n", node.name, "address", "add", f"{node.ip}/24", "dev", "eth0")
-            run("ip", "-n", node.name, "link", "set", "eth0", "up")
-            os.makedirs(node.disk)
-            if node.number == small_disk:
-                run("mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "none", node.disk)
-            with open(node.config, "w") as f:
-                f.write("\n".join([
-                    "node:", f"  name: {node.name}", f"data-folder: {node.data}", "insecure: true",
-                    "cluster:", "  name: isolated", f"  key-file: {key}", "  members:",
-                    *(f"    - {m.name}={m.ip}:{PEER}" for m in self.nodes),
-                    "listen:", f"  pb: {node.ip}:{PB}", f"  http: {node.ip}:{HTTP}", f"  peer: {node.ip}:{PEER}",
-                    "threads:", f"  lanes: {lanes}", "limits:", f"  disk-reserve: {RESERVE_BYTES}", ""]))
+            self.make(node, declared=self.nodes, small_disk=node.number == small_disk)
+
+    def make(self, node, declared, small_disk=False):
+        """Its network, its disk, its configuration."""
+        run("ip", "netns", "add", node.name)
+        run("ip", "link", "add", f"hub{node.number}", "type", "veth", "peer", "name", "eth0", "netns", node.name)
+        run("ip", "link", "set", f"hub{node.number}", "master", "hub", "up")
+        run("ip", "-n", node.name, "link", "set", "lo", "up")
+        run("ip", "-n", node.name, "address", "add", f"{node.ip}/24", "dev", "eth0")
+        run("ip", "-n", node.name, "link", "set", "eth0", "up")
+        os.makedirs(node.disk)
+        if small_disk:
+            run("mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "none", node.disk)
+        members = ["  members:", *(f"    - {m.name}={m.ip}:{PEER}" for m in declared)] if declared else []
+        with open(node.config, "w") as f:
+            f.write("\n".join([
+                "node:", f"  name: {node.name}", f"data-folder: {node.data}", "insecure: true",
+                "cluster:", "  name: isolated", f"  key-file: {self.key}", *members,
+                "listen:", f"  pb: {node.ip}:{PB}", f"  http: {node.http}", f"  peer: {node.ip}:{PEER}",
+                "threads:", f"  lanes: {self.lanes}", "limits:", f"  disk-reserve: {RESERVE_BYTES}", ""]))
+
+    # --- Members ---
+
+    def add(self, member):
+        """A new node, which asks a member to be let in."""
+        self.last_number += 1
+        node = Node(self.last_number, self.folder)
+        node.joins = member, self.command(member, "token").strip()
+        self.make(node, declared=())
+        self.nodes = self.nodes + [node]
+        self.start([node])
+        return node
+
+    def forget(self, node):
+        """It belongs to the cluster no longer, but may still run."""
+        self.nodes = [other for other in self.nodes if other is not node]
+
+    def scrap(self, node):
+        """It does not run, and all but its log goes."""
+        run("ip", "netns", "delete", node.name)
+        shutil.rmtree(node.disk)
+
+    def command(self, node, *arguments, seconds=COMMAND_SECONDS):
+        """What `torc cluster …` prints, asked of a node."""
+        done = subprocess.run([self.torc, "cluster", *arguments, "--http", node.http], capture_output=True, text=True,
+                              timeout=seconds)
+        if done.returncode != 0:
+            raise ClusterFailure(f"torc cluster {' '.join(arguments)}, asked of {node.name}: "
+                                 f"{(done.stdout + done.stderr).strip()}")
+        return done.stdout
 
     # --- Processes ---
 
     def start(self, nodes, wait=True):
         for node in nodes:
             if not node.runs:
+                flags = []
+                if node.joins is not None and not self.has_data(node):
+                    member, token = node.joins
+                    flags = ["--join", member.http, "--token", token]
                 with open(node.log, "ab") as log:
-                    node.process = subprocess.Popen(node.inside(self.torc, "serve", "--config", node.config),
-                                                    env=self.environment,
-                                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    node.process = subprocess.Popen(
+                        node.inside(self.torc, "serve", "--config", node.config, *flags), env=self.environment,
+                        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
             for node in nodes:
                 if not self.wait_until_serving(node):
@@ -208,6 +256,10 @@ class IsolatedCluster:
     def wipe(self, node):
         shutil.rmtree(node.data)
 
+    @staticmethod
+    def has_data(node):
+        return os.path.exists(node.data)
+
     # --- The network ---
 
     def cut(self, deaf):
@@ -228,7 +280,7 @@ class IsolatedCluster:
     # --- Asking the nodes ---
 
     def http(self, node, path, seconds=10):
-        with OPENER.open(f"http://{node.ip}:{HTTP}{path}", timeout=seconds) as answer:
+        with OPENER.open(f"http://{node.http}{path}", timeout=seconds) as answer:
             return answer.read()
 
     def json(self, node, path):
@@ -237,7 +289,7 @@ class IsolatedCluster:
     def repair(self, node, seconds):
         """Whether every pair was compared, how many keys differed, and the command's own words."""
         try:
-            done = subprocess.run([self.torc, "cluster", "repair", "--wait", "--http", f"{node.ip}:{HTTP}",
+            done = subprocess.run([self.torc, "cluster", "repair", "--wait", "--http", node.http,
                                    "--timeout", str(int(seconds))],
                                   capture_output=True, text=True, timeout=seconds + 10)
         except subprocess.TimeoutExpired:

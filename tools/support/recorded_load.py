@@ -158,10 +158,12 @@ class Load:
 
     def __init__(self, make_client, nodes, writers, seed, registers, sets=0, rate=None, history=None,
                  prefix=b""):
-        """make_client(node) makes a client; `rate` is steps a second over all writers, None: as fast as it goes;
-        `prefix` tells the keys of one load from those of another."""
+        """make_client(node) makes a client, for each writer one; `rate` is steps a second over all writers, None: as
+        fast as it goes; `prefix` tells the keys of one load from those of another."""
         self.prefix = prefix
         self.objects = {}
+        self.nodes = list(nodes)
+        self.make_client = make_client
         self.history = history or History()
         self.lock = threading.Lock()
         self.registers = [self.fresh(b"register-%d", Register) for _ in range(registers)]
@@ -170,7 +172,7 @@ class Load:
         self.problems = []
         self.stopping = threading.Event()
         interval = writers / rate if rate else 0
-        self.writers = [Writer(self, k, seed * 1000 + k, make_client, nodes, interval) for k in range(writers)]
+        self.writers = [Writer(self, k, seed * 1000 + k, interval) for k in range(writers)]
         self.threads = []
 
     def fresh(self, pattern, kind):
@@ -178,6 +180,13 @@ class Load:
             made = kind(self.prefix + pattern % len(self.objects))
             self.objects[made.key] = made
             return made
+
+    # Writers see one list or the other, never one in the making.
+    def admit(self, node):
+        self.nodes = self.nodes + [node]
+
+    def dismiss(self, node):
+        self.nodes = [other for other in self.nodes if other is not node]
 
     def start(self):
         self.stopping.clear()
@@ -199,11 +208,11 @@ class Load:
 
 
 class Writer:
-    def __init__(self, load, number, seed, make_client, nodes, interval):
+    def __init__(self, load, number, seed, interval):
         self.load = load
         self.number = number
         self.random = random.Random(seed)
-        self.clients = [make_client(node) for node in nodes]
+        self.clients = {}        # node: client
         self.shunned = {}        # client: until when
         self.interval = interval
         self.made = 0
@@ -212,7 +221,8 @@ class Writer:
     def run(self):
         while not self.load.stopping.is_set():
             began = time.monotonic()
-            client = self.random.choice([c for c in self.clients if self.shunned.get(c, 0) < began] or self.clients)
+            clients = [self.client(node) for node in self.load.nodes]
+            client = self.random.choice([c for c in clients if self.shunned.get(c, 0) < began] or clients)
             try:
                 self.step(client)
             except OSError:   # nothing was sent
@@ -224,6 +234,11 @@ class Writer:
             pause = self.interval * self.random.uniform(0.5, 1.5) - (time.monotonic() - began)
             if pause > 0:
                 time.sleep(pause)
+
+    def client(self, node):
+        if node not in self.clients:
+            self.clients[node] = self.load.make_client(node)
+        return self.clients[node]
 
     def shun(self, client):
         self.shunned[client] = time.monotonic() + SHUN_SECONDS
