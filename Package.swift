@@ -118,7 +118,8 @@ let package = Package(
             swiftSettings: swiftSettings,
             linkerSettings: [.linkedLibrary("jemalloc")]),
         .executableTarget(
-            name: "torc-simulate", dependencies: ["TorcSimulation", arguments],
+            name: "torc-simulate",
+            dependencies: ["TorcSimulation", "TorcModel", "TorcReplication", "TorcWire", nioCore, arguments],
             swiftSettings: swiftSettings,
             linkerSettings: [.linkedLibrary("jemalloc")]),
 
@@ -153,7 +154,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcSimulationTests",
-            dependencies: ["TorcSimulation", "TorcModel", "TorcReplication", "TestSupport", nioCore],
+            dependencies: ["TorcSimulation", "TorcModel", "TorcReplication", "TorcWire", "TestSupport", nioCore],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcServerTests",

@@ -10,7 +10,7 @@ struct Simulate: ParsableCommand {
         commandName: "torc-simulate",
         abstract:
             "Runs simulated clusters from seeds and checks what they promise. Exits with 1 when a promise is broken.",
-        subcommands: [SimulateMembership.self])
+        subcommands: [SimulateScale.self])
 
     @Option(help: "One seed.") var seed: UInt64?
     @Option(help: "A range of seeds, A..B, both included.") var seeds: String?

@@ -56,7 +56,7 @@ struct House {
         "TorcClient": ["TorcModel", "TorcReplication", "TorcWire"],
         "TorcLoad": ["TorcModel", "TorcWire", "TorcClient"],
         "torc": ["TorcModel", "TorcReplication", "TorcServer", "TorcClient", "TorcLoad", "TorcWire"],
-        "torc-simulate": ["TorcModel", "TorcReplication", "TorcSimulation"],
+        "torc-simulate": ["TorcModel", "TorcReplication", "TorcSimulation", "TorcWire"],
     ]
 
     /// The core decides, and does nothing else: no IO, no clock, no randomness of its own.

@@ -37,7 +37,7 @@ package struct Ring: Hashable, Sendable {
         var list: [NodeID] = []
         list.reserveCapacity(wanted)
         var index = partition.index
-        for _ in 0..<owners.count where list.count < wanted {
+        while list.count < wanted {
             let owner = owners[index]
             if !list.contains(owner) { list.append(owner) }
             index = index + 1 == owners.count ? 0 : index + 1

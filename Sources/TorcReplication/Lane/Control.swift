@@ -7,9 +7,12 @@
 // merge in any order to one table (`PropertiesTable`). The majority is what the client is told, so that a
 // change that was answered outlives any minority of the disks.
 //
-// Nodes that were away are brought up by digests: on a new link, and now and then, each tells its peers what
+// Nodes that were away are brought up by digests: on a new link, and now and then, each tells some peers what
 // its table hashes to; who hears another hash than its own sends all it holds. Both sides do, so each gets
 // what it lacks. Only what is durable here is told, hashed or acknowledged.
+//
+// How many are told does not grow with the cluster: what one peer lacks another has told it. In a cluster of a
+// thousand a node that missed one change would otherwise be sent a thousand tables, half a gigabyte at the most.
 
 import NIOCore
 import OrderedCollections
@@ -22,8 +25,12 @@ package struct Control: Sendable {
     static let maximumMergedScopes = 2 * maximumScopes
     /// Entries in one message: at most half a megabyte of names.
     static let entriesInMessage = 64
-    /// Between two digests.
+    /// Between two digests, to so many peers; within it only so many are told on a new link, and only so many are
+    /// sent everything. Whoever is left out asks again, or is asked, in the next.
     static let digestInterval = Duration.seconds(10)
+    static let digestPeers = 3
+    static let greetedPeers = 8
+    static let updatedPeers = 8
     /// Changes that wait for a majority; one more is not begun, and answered `indeterminate` with no copies.
     static let openChanges = 256
 
@@ -62,6 +69,11 @@ package struct Control: Sendable {
     private var lastStore: UInt64 = 0
     private var numbers: AskerNumbers
     private var nextDigest: MonotonicTime?
+    /// Peers that were told the digest on a new link, and that were sent everything, since the last tellings.
+    private var greeted = 0
+    private var updated = 0
+    /// Draws the peers that are told.
+    private var random: SeededGenerator
 
     /// `table`, `record`: what `meta` holds.
     package init(
@@ -75,6 +87,7 @@ package struct Control: Sendable {
             node: node, members: record.state.participants.map(\.node), start: membership)
         agreement = RingAgreement(node: node, start: RingStart(record: record, seed: incarnation.rawValue))
         numbers = AskerNumbers(.requests, lane: 0, incarnation: incarnation)
+        random = SeededGenerator(seed: ~membership.seed)
         self.table = table
         accepted = table
         digest = table.digest
@@ -161,7 +174,10 @@ package struct Control: Sendable {
             }
         case .propertiesStored(let operation): confirmed(operation, by: peer, &effects)
         case .propertiesDigest(let theirs):
-            if theirs != digest { sendAll(to: peer, &effects) }
+            if theirs != digest, updated < Self.updatedPeers {
+                updated += 1
+                sendAll(to: peer, &effects)
+            }
         case .write, .wrote, .read, .readResult, .forward, .forwarded, .page, .pageResult, .hinted, .hintResult,
             .membership, .compare, .compared, .askToken, .token, .reap, .reaped, .ring:
             break
@@ -173,7 +189,10 @@ package struct Control: Sendable {
             linked.append(peer)
             linked.sort()
         }
-        effects.append(.send(.propertiesDigest(digest), to: peer))
+        if greeted < Self.greetedPeers {
+            greeted += 1
+            effects.append(.send(.propertiesDigest(digest), to: peer))
+        }
         for (operation, change) in changes
         where change.holders.contains(node) && !change.holders.contains(peer) && members.contains(peer) {
             effects.append(.send(.properties(operation, [change.entry]), to: peer))
@@ -214,7 +233,13 @@ package struct Control: Sendable {
         }
         guard let due = nextDigest, due <= now.monotonic else { return }
         nextDigest = now.monotonic.advanced(by: Self.digestInterval)
-        for peer in linked { effects.append(.send(.propertiesDigest(digest), to: peer)) }
+        greeted = 0
+        updated = 0
+        var others = linked
+        for _ in 0..<min(Self.digestPeers, others.count) {
+            let peer = others.remove(at: Int(random.next() % UInt64(others.count)))
+            effects.append(.send(.propertiesDigest(digest), to: peer))
+        }
     }
 
     // MARK: Decisions

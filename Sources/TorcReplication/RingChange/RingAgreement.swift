@@ -27,6 +27,10 @@ package struct RingAgreement: Sendable {
     /// Between two tellings of one's version, to so many of the linked peers.
     static let gossipInterval = Duration.seconds(2)
     static let gossipPeers = 3
+    /// Within it so many peers are told on new links, and so many are asked for a newer ring: a node that comes
+    /// back to a thousand others needs it once, not from each.
+    static let greetedPeers = 8
+    static let askedPeers = 3
     static let resendInterval = Duration.milliseconds(500)
     /// Pauses between attempts: drawn below this, which doubles with each failure up to the longest.
     static let firstPause = Duration.milliseconds(50)
@@ -50,6 +54,9 @@ package struct RingAgreement: Sendable {
     private var loopback: Deque<RingMessage> = []
     private var random: SeededGenerator
     private var nextGossip: MonotonicTime?
+    /// Since the last gossip.
+    private var greeted = 0
+    private var asked = 0
     private var doubtAt: MonotonicTime?
     private var stewardship: Stewardship
 
@@ -93,7 +100,10 @@ package struct RingAgreement: Sendable {
         case .peerUp(let peer):
             if !linked.contains(peer) { linked.append(peer) }
             linked.sort()
-            send(.version, to: peer, &effects)
+            if greeted < Self.greetedPeers {
+                greeted += 1
+                send(.version, to: peer, &effects)
+            }
         case .peerDown(let peer): linked.removeAll { $0 == peer }
         case .stored(let number): stored(number, &effects)
         case .progress(let report):
@@ -264,6 +274,8 @@ package struct RingAgreement: Sendable {
         }
         guard let due = nextGossip, due <= now else { return }
         nextGossip = now.advanced(by: Self.gossipInterval)
+        greeted = 0
+        asked = 0
         var others = linked
         for _ in 0..<min(Self.gossipPeers, others.count) {
             send(.version, to: others.remove(at: Int(random.next() % UInt64(others.count))), &effects)
@@ -325,7 +337,10 @@ package struct RingAgreement: Sendable {
                 send(.decided(state), to: sender, &effects)
             } else if message.version.outranks(state.version) {
                 // A version is answered with what it lacks.
-                send(.version, to: sender, &effects)
+                if asked < Self.askedPeers {
+                    asked += 1
+                    send(.version, to: sender, &effects)
+                }
             } else {
                 effects.append(.observed(.forked(sender, message.version)))
             }

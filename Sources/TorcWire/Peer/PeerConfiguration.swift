@@ -87,8 +87,12 @@ package struct PeerLimits: Hashable, Sendable {
     /// A connection that does not stand by then is closed.
     package var connectTimeout: Duration = .seconds(2)
     package var handshakeTimeout: Duration = .seconds(5)
-    /// Each side of a link pings at this interval…
+    /// Each side of a link pings at this interval, or less often where there are many links…
     package var pingInterval: Duration = .seconds(1)
+    /// With more links than these a loop pings each less often, and all together as often as these: a thousand
+    /// nodes would otherwise send one another more pings than anything else. Who is silent the membership knows
+    /// much sooner.
+    package var promptLinks = 64
     /// …and closes after so many intervals without a byte from the other.
     package var silentIntervals = 5
     /// How long a standing link may take to prove that its node is alive when another process claims the node id.
@@ -99,6 +103,11 @@ package struct PeerLimits: Hashable, Sendable {
     package var backoffCeiling: Duration = .seconds(2)
 
     package init() {}
+
+    /// With one link dialled and one accepted for each peer.
+    package func pingInterval(peers: Int) -> Duration {
+        pingInterval * max(promptLinks, 2 * peers) / promptLinks
+    }
 
     /// The longest payload that a frame may announce: a control frame closes after the message that crosses its
     /// limit, and that message is no bulk.

@@ -85,6 +85,9 @@ package final class PeerLinks: @unchecked Sendable {
         configuration: PeerConfiguration, registry: PeerRegistry, eventLoop: any EventLoop, loop: Int, loopCount: Int,
         logger: Logger
     ) {
+        let others = configuration.members.count { $0.node != configuration.identity.node }
+        var configuration = configuration
+        configuration.limits.pingInterval = configuration.limits.pingInterval(peers: others)
         self.configuration = configuration
         self.registry = registry
         self.eventLoop = eventLoop

@@ -16,11 +16,12 @@ import TorcReplication
         var digest = ContentHash(rawValue: 0)
 
         init(
-            node: UInt64 = 1, members: UInt64 = 3, table: PropertiesTable = PropertiesTable(), incarnation: UInt64 = 1
+            node: UInt64 = 1, members: UInt64 = 3, table: PropertiesTable = PropertiesTable(), incarnation: UInt64 = 1,
+            partitions: Int = 8
         ) {
-            let size = RingSize(partitions: 8)!
+            let size = RingSize(partitions: partitions)!
             let ring = Ring(
-                epoch: 1, size: size, owners: (0..<8).map { NodeID(rawValue: UInt64($0) % members + 1) })
+                epoch: 1, size: size, owners: (0..<partitions).map { NodeID(rawValue: UInt64($0) % members + 1) })
             control = Control(
                 node: NodeID(rawValue: node), laneCount: 1, incarnation: Incarnation(rawValue: incarnation),
                 record: RingRecord(state: ClusterState(declared: ring)), table: table,
@@ -171,6 +172,27 @@ import TorcReplication
         two.now.monotonic = two.now.monotonic.advanced(by: .seconds(10))
         #expect(two.handle(.tick) == ["1: digest"])
         #expect(one.hears(2, .propertiesDigest(two.digest)) == [])
+    }
+
+    /// What a node says of its table does not grow with the cluster.
+    @Test func fewAreToldAndFewAreSentEverything() {
+        var node = Dialogue(members: 20, table: PropertiesTable([entry(stamp: 5)]), partitions: 64)
+        let greetings = (2...20).flatMap { node.up($0) }
+        #expect(greetings == (2...9).map { "\($0): digest" })
+        let another = PeerMessage.propertiesDigest(ContentHash(rawValue: 1))
+        let updates = (2...20).flatMap { node.hears($0, another) }
+        #expect(updates == (2...9).map { "\($0): properties 1" })
+
+        // All are told in time, three an interval, and those who lacked something are sent it in one of them.
+        var told: Set<String> = []
+        for _ in 0..<100 {
+            node.now.monotonic = node.now.monotonic.advanced(by: .seconds(10))
+            let lines = node.handle(.tick)
+            #expect(Set(lines).count == 3 && lines.allSatisfy { $0.hasSuffix(": digest") }, "\(lines)")
+            told.formUnion(lines)
+        }
+        #expect(told.count == 19)
+        #expect(node.hears(20, another) == ["20: properties 1"])
     }
 
     @Test func aLongTableGoesInPieces() {

@@ -65,6 +65,28 @@ import TorcReplication
         #expect(cluster.messages.map(\.to) == [1])
     }
 
+    /// A ring of a thousand members is as large as a file: who lacks one asks a few for it, not everybody.
+    @Test func fewAreToldAndFewAreAsked() {
+        var cluster = RingDialogue(members: 12, others: 1)
+        cluster.order(.stage(RingDialogue.joiner(13)))
+        cluster.commit()
+        cluster.deliver { _, to, _ in to != 12 }
+        #expect(cluster.epoch(1) == 2 && cluster.epoch(12) == 1)
+
+        cluster.messages = []
+        for peer in 1...11 as ClosedRange<UInt64> { cluster.handle(.peerUp(node(peer)), at: 12) }
+        #expect(cluster.messages.map(\.to) == Array(1...8))
+        cluster.messages = []
+        for peer in 1...11 as ClosedRange<UInt64> { cluster.handle(.peerUp(node(12)), at: peer) }
+        cluster.deliver { _, to, message in
+            if to == 12 { true } else if case .version = message.body { false } else { true }
+        }
+        #expect(cluster.epoch(12) == 1, "it asked three, and they did not hear it")
+        cluster.pass(.seconds(3), at: 12)
+        cluster.deliver()
+        #expect(cluster.epoch(12) == 2)
+    }
+
     @Test func anAcceptedRingOutlivesItsProposer() {
         var cluster = RingDialogue(members: 3)
         cluster.order(.stage(.leave(node(3))))

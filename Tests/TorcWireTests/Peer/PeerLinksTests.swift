@@ -18,6 +18,13 @@ import TorcWire
 
     private func small(_ number: UInt64) -> PeerMessage { .wrote(OperationID(rawValue: number), .stored) }
 
+    @Test func manyLinksArePingedLessOften() {
+        let limits = PeerLimits()
+        #expect(limits.pingInterval(peers: 2) == limits.pingInterval)
+        #expect(limits.pingInterval(peers: 32) == limits.pingInterval)
+        #expect(limits.pingInterval(peers: 320) == limits.pingInterval * 10)
+    }
+
     @Test func messagesOfAllKindsGoBothWays() async throws {
         let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)

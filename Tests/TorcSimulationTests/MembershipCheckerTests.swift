@@ -3,35 +3,7 @@ import TorcModel
 import TorcReplication
 import TorcSimulation
 
-@Suite struct MembershipScaleTests {
-    @Test func everythingIsKnownToAllInTime() {
-        var plan = MembershipScalePlan(nodes: 24, lossPerMille: 10)
-        plan.restPeriods = 20
-        plan.trials = 2
-        var scale = MembershipScale(plan)
-        let report = scale.run()
-        #expect(report.falseDeaths == 0)
-        #expect((report.allKnowAll ?? .infinity) < 20)
-        #expect((1...40).contains(report.messagesPerNodeAndSecond))
-        for trial in report.trials {
-            #expect((trial.suspectedByOne ?? .infinity) < 4)
-            #expect((trial.suspectedByAll ?? .infinity) < 10)
-            #expect((trial.deadForAll ?? .infinity) < 60)
-            #expect((trial.returnedForAll ?? .infinity) < 10)
-            #expect((trial.buildKnownToAll ?? .infinity) < 10)
-        }
-    }
-
-    @Test func oneSeedGivesOneRun() {
-        func run() -> String {
-            var plan = MembershipScalePlan(nodes: 9, lossPerMille: 50)
-            plan.restPeriods = 20
-            var scale = MembershipScale(plan)
-            return "\(scale.run())"
-        }
-        #expect(run() == run())
-    }
-
+@Suite struct MembershipCheckerTests {
     @Test func theCheckerSeesAnIncarnationThatIsNotStored() {
         let facts = MemberFacts(build: BuildNumber(major: 0, minor: 1, patch: 0), peerProtocol: 1)
         let message = MembershipMessage(
