@@ -50,4 +50,9 @@ package struct LaneProgress: Hashable, Sendable {
     /// The placement that the lane follows.
     package var placement: RingFingerprint
     package var report: HandoffReport
+
+    package init(placement: RingFingerprint, report: HandoffReport) {
+        self.placement = placement
+        self.report = report
+    }
 }

@@ -104,11 +104,10 @@ package struct ClusterScale {
         _ id: NodeID, stored: MembershipIncarnation, patch: UInt16, _ table: PropertiesTable, _ record: RingRecord
     ) -> Control {
         Control(
-            node: id, incarnation: Incarnation(rawValue: random.next()), ring: record.state.ring, table: table,
+            node: id, laneCount: 1, incarnation: Incarnation(rawValue: random.next()), record: record, table: table,
             membership: MembershipStart(
                 timing: MembershipTiming(period: plan.period.duration), stored: stored, facts: Self.facts(patch),
-                seed: random.next()),
-            record: record)
+                seed: random.next()))
     }
 
     static func facts(_ patch: UInt16) -> MemberFacts {
@@ -262,10 +261,12 @@ package struct ClusterScale {
         queue.schedule(.tick(index), at: due)
     }
 
-    /// As the shell does.
+    /// As a lane with no records does: what a move is to bring has come.
     private mutating func installed(_ state: ClusterState, at index: Int) {
         nodes[index].ringLearnedAt = now
-        handle(.ringChanged(state.ring), at: index)
+        guard state.placement.phase != .settled else { return }
+        let progress = LaneProgress(placement: state.placement.fingerprint, report: HandoffReport())
+        handle(.progress(lane: 0, progress), at: index)
     }
 
     private mutating func note(_ observation: MembershipObservation, by node: NodeID) {

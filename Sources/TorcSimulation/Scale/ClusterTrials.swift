@@ -113,6 +113,10 @@ extension ClusterScale {
                     return member.incarnation > .unheard && member.state == .alive
                 },
             ], since: began)
+        // Nothing is to be moved: the next order finds the ring at rest.
+        while nodes[node].control.agreement.state.transition != nil, periods(from: began, to: now) < 100 {
+            advance(to: now + .milliseconds(10))
+        }
         return (spreads[0], nodes[node].ringAnsweredAt.map { periods(from: began, to: $0) }, spreads[1])
     }
 
