@@ -31,6 +31,7 @@ class Chaos:
         self.one_copy_gone = False
         self.repairs_repeated = 0
         self.probes = 0
+        self.cuts = []           # (from when, to when)
         self.faults = {
             "kill": self.kill, "kill two": self.kill_two, "pause": self.pause, "cut": self.cut,
             "one-way cut": self.one_way_cut, "wipe": self.wipe, "full disk": self.full_disk,
@@ -120,6 +121,7 @@ class Chaos:
         self.cluster.cut({node: many for node in few} | {node: few for node in many})
         began = time.monotonic()
         self.rest(2, 15)
+        self.cuts.append((began, time.monotonic()))
         self.cluster.heal()
         return f"{self.names(few)} | the others", f"cut for {time.monotonic() - began:.1f} s"
 
@@ -129,6 +131,7 @@ class Chaos:
         self.cluster.cut({node: unheard for node in deaf})
         began = time.monotonic()
         self.rest(2, 15)
+        self.cuts.append((began, time.monotonic()))
         self.cluster.heal()
         subject = f"{self.names(few)} " + ("deaf to the others" if deaf is few else "not heard")
         return subject, f"cut for {time.monotonic() - began:.1f} s"

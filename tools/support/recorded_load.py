@@ -157,11 +157,12 @@ class Load:
     """Writers and all that they write."""
 
     def __init__(self, make_client, nodes, writers, seed, registers, sets=0, rate=None, history=None,
-                 prefix=b""):
+                 prefix=b"", only_adds=False):
         """make_client(node) makes a client, for each writer one; `rate` is steps a second over all writers, None: as
-        fast as it goes; `prefix` tells the keys of one load from those of another."""
+        fast as it goes; `prefix` tells the keys of one load from those of another; `only_adds`: to the sets."""
         self.prefix = prefix
         self.objects = {}
+        self.only_adds = only_adds
         self.nodes = list(nodes)
         self.make_client = make_client
         self.history = history or History()
@@ -244,7 +245,7 @@ class Writer:
         self.shunned[client] = time.monotonic() + SHUN_SECONDS
 
     def step(self, client):
-        dice = self.random.random()
+        dice = 1.0 if self.load.only_adds else self.random.random()
         if dice < 0.4:
             self.insert(client)
         elif dice < 0.8 or not self.load.sets:

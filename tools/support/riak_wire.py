@@ -53,9 +53,10 @@ def fields(message):
 
 
 class Client:
-    def __init__(self, address, bucket, seconds=REQUEST_SECONDS):
-        """`seconds` bounds the wait for one answer."""
+    def __init__(self, address, bucket, seconds=REQUEST_SECONDS, quorum=QUORUM):
+        """`seconds` bounds the wait for one answer; `quorum` is r and w where a call names none."""
         self.address = address
+        self.quorum = quorum
         self.bucket = bucket
         self.seconds = seconds
         self.socket = None
@@ -94,9 +95,9 @@ class Client:
             self.socket.close()
             self.socket = None
 
-    def get(self, key, r=QUORUM):
+    def get(self, key, r=None):
         """The values that stand, and the context (None: nothing was ever written)."""
-        return self.object_of(self.ask(9, self.get_request(key, r)))
+        return self.object_of(self.ask(9, self.get_request(key, r or self.quorum)))
 
     def get_request(self, key, r, pr=None):
         body = field(1, self.bucket) + field(2, key) + field(3, r) + field(9, 1)
@@ -130,7 +131,7 @@ class Client:
         body = field(1, self.bucket) + field(2, key)
         if context is not None:
             body += field(3, context)
-        self.ask(11, body + field(4, field(1, value)) + field(5, QUORUM))
+        self.ask(11, body + field(4, field(1, value)) + field(5, self.quorum))
 
     def delete(self, key, context):
-        self.ask(13, field(1, self.bucket) + field(2, key) + field(4, context) + field(6, QUORUM))
+        self.ask(13, field(1, self.bucket) + field(2, key) + field(4, context) + field(6, self.quorum))
