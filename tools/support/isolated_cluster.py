@@ -123,11 +123,12 @@ class Node:
 
 
 class IsolatedCluster:
-    def __init__(self, folder, torc, count, small_disk=None, lanes=1):
-        """`small_disk`: the number of the node whose data stands on a tmpfs of DISK_MEGABYTES."""
+    def __init__(self, folder, torc, count, small_disk=None, lanes=1, settings=()):
+        """`small_disk`: the number of the node whose data stands on a tmpfs of DISK_MEGABYTES; `settings`: lines of the
+        configuration."""
         self.torc = os.path.abspath(torc)
         self.folder = folder
-        self.lanes = lanes
+        self.lanes, self.settings = lanes, settings
         self.nodes = [Node(k, folder) for k in range(1, count + 1)]
         self.last_number = count
         self.cut_now = False
@@ -166,7 +167,7 @@ class IsolatedCluster:
                 "node:", f"  name: {node.name}", f"data-folder: {node.data}", "insecure: true",
                 "cluster:", "  name: isolated", f"  key-file: {self.key}", *members,
                 "listen:", f"  pb: {node.ip}:{PB}", f"  http: {node.http}", f"  peer: {node.ip}:{PEER}",
-                "threads:", f"  lanes: {self.lanes}", "limits:", f"  disk-reserve: {RESERVE_BYTES}", ""]))
+                "threads:", f"  lanes: {self.lanes}", "limits:", f"  disk-reserve: {RESERVE_BYTES}", *self.settings, ""]))
 
     # --- Members ---
 

@@ -9,7 +9,7 @@ import json, os, random, time, urllib.request
 from faults import Chaos
 from isolated_cluster import OPENER, ClusterFailure, IsolatedCluster, wait_for
 from recorded_load import CLIENT_SECONDS, OK, History, Load
-from replica_check import BUCKET, COPIES, become_equal, check_load, read_replicas
+from replica_check import BUCKET, COPIES, become_equal, check_load, differ, read_replicas
 from riak_wire import Client
 
 CLIENTS, SETS = 10, 4
@@ -35,9 +35,8 @@ def partitioned_sets(options, folder, report):
     become_equal(cluster, report)
     sets = [made for made in load.objects.values() if made.key in load.touched]
     copies, _ = read_replicas(cluster, sorted(made.key for made in sets))
-    differ = [key for key, held in copies.items()
-              if len(held) != COPIES or len({(tuple(values), context) for values, context in held.values()}) > 1]
-    report.line("check", "every set on 3 nodes, all equal", f"{len(differ)} are not: {differ[:3]}" if differ else None,
+    unequal = [key for key, held in copies.items() if len(held) != COPIES or differ(held)]
+    report.line("check", "every set on 3 nodes, all equal", f"{len(unequal)} are not: {unequal[:3]}" if unequal else None,
                 f"{len(sets)} sets, at most {max(made.siblings_seen for made in sets)} siblings at once")
     acknowledged = lost = 0
     for made in sets:
