@@ -31,7 +31,7 @@ class MemberFaults:
             "join": lambda: self.change(comes=True), "leave": lambda: self.change(goes=True),
             "broken join": lambda: self.change(comes=True, broken=True),
             "broken leave": lambda: self.change(goes=True, broken=True),
-            "replace": self.replace, "remove": self.remove}
+            "replace": self.replace, "remove": self.remove, "lost in a move": self.lost_in_a_move}
 
     # --- Changes ---
 
@@ -122,6 +122,34 @@ class MemberFaults:
         self.settle()
         return subject
 
+    def lost_in_a_move(self):
+        """A node joins or leaves; before that has ended it, or another one, is gone for good, and is removed."""
+        self.chaos.before_taking_a_copy()
+        members = self.may_go(self.cluster.nodes)
+        mover, other = self.rng.sample(members, 2)
+        contact = self.rng.choice([node for node in self.cluster.nodes if node not in (mover, other)])
+        if len(self.cluster.nodes) < MOST:
+            mover = self.cluster.add(contact)
+            subject, leaving = f"{mover.name} joins", []
+        else:
+            self.cluster.command(contact, "leave", mover.name)
+            subject, leaving = f"{mover.name} leaves", [mover]
+        victim = other if len(self.cluster.nodes) > FEWEST + 1 and self.rng.random() < 0.5 else mover
+        leaving = [node for node in leaving if node is not victim]
+        self.moving = self.begin(f"{subject}, {victim.name} lost", leaving, dead=[victim])
+        self.commit(contact)
+        self.chaos.rest(0, 1)
+        detail = self.killed([victim], contact)
+        self.cluster.forget(victim)
+        if mover is not victim and not leaving:
+            self.load.admit(mover)
+        self.load.dismiss(victim)
+        self.chaos.rest(0.2, 2)
+        self.cluster.command(contact, "remove", victim.name)
+        self.commit(contact)
+        self.settle()
+        return subject, detail
+
     def begin(self, subject, leaving=(), dead=()):
         return Move(subject, time.monotonic(), len(self.load.history.failures), leaving, dead)
 
@@ -154,19 +182,27 @@ class MemberFaults:
         """What keeps the nodes from one settled ring, in words; None: nothing."""
         leaving = self.moving.leaving if self.moving else ()
         expected = sorted(node.name for node in self.cluster.nodes if node not in leaving)
-        rings = {node: self.ring(node) for node in self.cluster.nodes}
-        wrong = []
-        for node, ring in rings.items():
+        wrong, fingerprints = [], {}
+        for node in self.cluster.nodes:
+            ring = self.ring(node)
             if ring is None:
                 wrong.append(f"{node.name} does not answer")
                 continue
             members = sorted(member["name"] for member in ring["members"])
-            if ring["phase"] != "settled" or ring["clearing"] != 0 or members != expected:
+            owned = sum(member["partitions"] for member in ring["members"])
+            if node in leaving:
+                # It hears of no ring after the one in which it is no member.
+                ends_well = ring["role"] == "left"
+            else:
+                ends_well = members == expected and owned == ring["partitions"]
+                fingerprints[node.name] = ring["fingerprint"]
+            if ring["phase"] != "settled" or ring["clearing"] != 0 or not ends_well:
                 pending = sum(member.get("pending") or 0 for member in ring["members"])
                 wrong.append(f"{node.name}, {ring['role']}: {ring['phase']}, epoch {ring['epoch']}, {pending} pending, "
-                             f"{ring['clearing']} to clear, members {' '.join(members)}")
-        if not wrong and len({ring["fingerprint"] for ring in rings.values()}) > 1:
-            wrong.append(f"rings differ: {[(node.name, ring['epoch']) for node, ring in rings.items()]}")
+                             f"{ring['clearing']} to clear, {owned} of {ring['partitions']} partitions are members', "
+                             f"members {' '.join(members)}")
+        if len(set(fingerprints.values())) > 1:
+            wrong.append(f"rings differ: {fingerprints}")
         return "; ".join(wrong) or None
 
     def settle(self):

@@ -20,7 +20,7 @@ class Report:
     def line(self, kind, subject, problem, detail=""):
         self.passed, self.failed = self.passed + (problem is None), self.failed + (problem is not None)
         verdict = "ok" if problem is None else "FAILED"
-        print(f"{time.monotonic() - self.began:6.1f} s  {kind:13s} {subject:32s} {verdict:6s}  "
+        print(f"{time.monotonic() - self.began:6.1f} s  {kind:14s} {subject:32s} {verdict:6s}  "
               f"{detail if problem is None else problem}", flush=True)
 
     def keep(self, why):
