@@ -28,11 +28,16 @@ extension Simulate {
         #endif
     }
 
-    private var replay: String { mutation.map { " --mutation \($0)" } ?? "" }
+    /// So many seeds must come to every message and every fault there is.
+    private static let coveringSeeds = 500
+
+    private var replay: String {
+        (faults > 0 ? " --faults \(faults)" : "") + (mutation.map { " --mutation \($0)" } ?? "")
+    }
 
     /// One seed: its trace or hash if asked for, and what went wrong.
     func report(_ seed: UInt64, trace mode: Trace.Mode) throws {
-        let result = Simulation.run(seed: seed, trace: mode)
+        let result = Simulation.run(seed: seed, leastFaults: faults, trace: mode)
         for line in result.trace { print(line) }
         if traceHash { print(hexadecimal(result.traceHash)) }
         guard let violation = result.violation else {
@@ -54,7 +59,7 @@ extension Simulate {
     func work(_ range: ClosedRange<UInt64>) {
         for seed in range {
             say(WorkerLine.begins(seed))
-            let result = Simulation(seed: seed).run()
+            let result = Simulation(seed: seed, leastFaults: faults).run()
             say(WorkerLine.ends(result))
             if stopAtFirst, result.violation != nil { return }
         }
@@ -62,10 +67,16 @@ extension Simulate {
 
     func runAll(_ range: ClosedRange<UInt64>, _ fault: Mutation?) throws {
         let started = Date()
-        let seeds = SeedRange(seeds: range, jobs: jobs, mutation: fault, stopsAtFirst: stopAtFirst)
+        let seeds = SeedRange(
+            seeds: range, jobs: jobs, leastFaults: faults, mutation: fault, stopsAtFirst: stopAtFirst)
         let summary = seeds.run(executable: CommandLine.arguments[0], progress: say)
         let elapsed = Date().timeIntervalSince(started)
         say("\(summary.description), \(String(format: "%.1f", elapsed)) s")
+        let missing = summary.coverage.missing
+        if fault == nil, range.count >= Self.coveringSeeds, !missing.isEmpty {
+            say("never happened: \(missing.map { "\($0)" }.joined(separator: ", "))")
+            throw ExitCode(1)
+        }
         guard let first = summary.violations.first else { return }
         say("replay: torc-simulate --seed \(first.seed) --trace\(replay)")
         throw ExitCode(1)

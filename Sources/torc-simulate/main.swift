@@ -10,10 +10,11 @@ struct Simulate: ParsableCommand {
         commandName: "torc-simulate",
         abstract:
             "Runs simulated clusters from seeds and checks what they promise. Exits with 1 when a promise is broken.",
-        subcommands: [SimulateScale.self])
+        subcommands: [SimulateScale.self, PlayScenario.self])
 
     @Option(help: "One seed.") var seed: UInt64?
     @Option(help: "A range of seeds, A..B, both included.") var seeds: String?
+    @Option(help: "Of each seed: none is quiet, and clients go on until so many faults have struck.") var faults = 0
     @Option(help: "Worker processes.") var jobs = ProcessInfo.processInfo.activeProcessorCount
     @Flag(help: "Print the trace of the seed.") var trace = false
     @Flag(help: "Print the hash of the seed's trace.") var traceHash = false

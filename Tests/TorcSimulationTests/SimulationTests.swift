@@ -32,4 +32,21 @@ import TorcSimulation
         }
         #expect(acknowledged > 1_000)
     }
+
+    /// A storm goes on until so many faults have struck.
+    @Test func noStormBreaksAPromise() {
+        for seed in UInt64(1)...10 {
+            let result = Simulation(seed: seed, leastFaults: 200).run()
+            #expect(result.violation == nil, "seed \(seed): \(result.violation?.description ?? "")")
+            #expect(result.faults >= 200)
+        }
+    }
+
+    @Test func whatNeverHappenedIsNamed() {
+        #expect(Coverage().missing == Coverage.Site.allCases)
+        #expect(Coverage.Site.allCases.count <= 64)
+        let quiet = Simulation(seed: 2).run()
+        #expect(quiet.faults == 0 && quiet.coverage.missing.contains(.kill))
+        #expect(!quiet.coverage.missing.contains(.write))
+    }
 }

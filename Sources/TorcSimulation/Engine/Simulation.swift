@@ -23,6 +23,7 @@ package struct SimulationResult: Sendable {
     package var events = 0
     package var virtualTime = VirtualTime.zero
     package var traceHash: UInt64 = 0
+    package var coverage = Coverage()
     /// The end of the trace, as far as it concerns the violation.
     package var traceTail: [String] = []
     package var trace: [String] = []
@@ -51,6 +52,7 @@ package final class Simulation {
     var history: History
     var dots = DotRegistry()
     var violation: Violation?
+    var coverage = Coverage()
     var processCount = 0
     var faultCount = 0
     var eventCount = 0
@@ -81,13 +83,22 @@ package final class Simulation {
     var operators: [RingOperator] = []
     /// By key, the copies of the shortest list that it ever had.
     var leastCopies: [Int]
+    /// A person says what happens; see `ScenarioRun`.
+    var isScripted = false
+    var scriptedOptions: QuorumOptions?
+    /// The last answer to them.
+    var heard: String?
     /// Numbers the orders of all operators.
     var lastOrder: UInt64 = 0
 
-    package init(seed: UInt64, trace mode: Trace.Mode = .off) {
-        let plan = SimulationPlan(seed: seed)
+    /// `leastFaults`: see `SimulationPlan`.
+    package convenience init(seed: UInt64, leastFaults: Int = 0, trace mode: Trace.Mode = .off) {
+        self.init(plan: SimulationPlan(seed: seed, leastFaults: leastFaults), trace: mode)
+    }
+
+    init(plan: SimulationPlan, trace mode: Trace.Mode) {
         self.plan = plan
-        var random = SeededGenerator(seed: seed)
+        var random = SeededGenerator(seed: plan.seed)
         trace = Trace(mode: mode)
         hashSeed = HashSeed(rawValue: random.next())
         layout = LeafLayout(ringSize: plan.ringSize)
@@ -98,16 +109,17 @@ package final class Simulation {
             // Tags differ, so that a dot tells who stamped it.
             if !ids.contains(where: { $0.tag == id.tag }) { ids.append(id) }
         }
+        let members = Array(ids.prefix(plan.firstMembers ?? ids.count))
         let offset = random.below(plan.nodeCount)
         let owners = (0..<plan.ringSize.partitions).map { partition in
             // Mostly in turn, with some disorder, so that preference lists differ.
-            random.chance(200) ? random.pick(ids) : ids[(partition + offset) % ids.count]
+            random.chance(200) ? random.pick(members) : members[(partition + offset) % members.count]
         }
         let everyone = Set(owners)
         var complete = owners
-        for (index, id) in ids.enumerated() where !everyone.contains(id) { complete[index] = id }
-        if Set(complete).count < ids.count {
-            for index in complete.indices { complete[index] = ids[index % ids.count] }
+        for (index, id) in members.enumerated() where !everyone.contains(id) { complete[index] = id }
+        if Set(complete).count < members.count {
+            for index in complete.indices { complete[index] = members[index % members.count] }
         }
         ring = Ring(epoch: 1, size: plan.ringSize, owners: complete)
         ringChecker = RingChecker(first: ClusterState(declared: ring))
@@ -157,16 +169,17 @@ package final class Simulation {
         result.events = eventCount
         result.virtualTime = now
         result.traceHash = trace.hash
+        result.coverage = coverage
         if let violation { result.traceTail = trace.tail(key: violation.key, count: 80) }
         if trace.mode == .lines { result.trace = trace.lines.map(\.text) }
         return result
     }
 
     /// A run that breaks a promise is run again, with its trace kept.
-    package static func run(seed: UInt64, trace: Trace.Mode = .off) -> SimulationResult {
-        let result = Simulation(seed: seed, trace: trace).run()
+    package static func run(seed: UInt64, leastFaults: Int = 0, trace: Trace.Mode = .off) -> SimulationResult {
+        let result = Simulation(seed: seed, leastFaults: leastFaults, trace: trace).run()
         guard result.violation != nil, trace != .lines else { return result }
-        var traced = Simulation(seed: seed, trace: .lines).run()
+        var traced = Simulation(seed: seed, leastFaults: leastFaults, trace: .lines).run()
         traced.trace = []
         return traced
     }
@@ -182,7 +195,9 @@ package final class Simulation {
         }
         for index in operators.indices { scheduleOperator(index) }
         let end = now + Self.loadTimeLimit
-        advance(to: end) { self.clients.issued >= self.plan.operations }
+        advance(to: end) {
+            self.clients.issued >= self.plan.operations && self.faultCount >= self.plan.leastFaults
+        }
     }
 
     /// Takes events until a condition holds, an instant has passed, or a promise is broken.
@@ -262,6 +277,7 @@ package final class Simulation {
 
     private func deliver(_ envelope: Envelope) {
         guard network.isCurrent(envelope) else { return }
+        coverage.noteArrival(of: envelope.message)
         route(envelope.message, from: nodes[envelope.from].id, to: envelope.to)
     }
 

@@ -115,6 +115,8 @@ package struct SimulationPlan: Sendable {
     package var seed: UInt64
     package var nodeCount = 3
     package var laneCounts: [Int] = []
+    /// How many of them the cluster begins with; nil: all.
+    package var firstMembers: Int?
     package var ringSize = RingSize(partitions: 16)!
     package var buckets: [Bucket] = []
     package var keys: [Key] = []
@@ -139,6 +141,8 @@ package struct SimulationPlan: Sendable {
     package var network = Network()
     package var disk = Disk()
     package var faults = Faults()
+    /// The load does not end before so many have struck.
+    package var leastFaults = 0
     package var clocks = Clocks()
     package var limits = LaneLimits()
     package var membershipPeriod = Span.milliseconds(500)
@@ -157,8 +161,10 @@ package struct SimulationPlan: Sendable {
     package var turnSize = 64
     package var turnDelay = Span.microseconds(20)
 
-    package init(seed: UInt64) {
+    /// `leastFaults` above zero: a storm, of at least so many faults, while clients go on; no seed is quiet then.
+    package init(seed: UInt64, leastFaults: Int = 0) {
         self.seed = seed
+        self.leastFaults = leastFaults
         var random = SeededGenerator(seed: seed ^ 0x5357_4152_4d00)
         drawCluster(&random)
         drawBuckets(&random)
@@ -171,6 +177,7 @@ package struct SimulationPlan: Sendable {
         drawOperators(&random)
         drawReaping(&random)
         drawExpiry(&random)
+        if leastFaults > 0 { gather(&random) }
     }
 }
 
@@ -306,6 +313,15 @@ extension SimulationPlan {
         faults.cutTime = random.pick([
             .milliseconds(1)...(.milliseconds(100)), .milliseconds(5)...(.milliseconds(1_500)),
         ])
+    }
+
+    /// The faults come in seconds, and the clients' operations are spread over them.
+    private mutating func gather(_ random: inout SeededGenerator) {
+        faults.kill = max(faults.kill, 2)
+        faults.meanInterval = random.pick([.milliseconds(10), .milliseconds(20), .milliseconds(50)])
+        // A client waits half of it on average.
+        let length = faults.meanInterval * UInt64(2 * leastFaults * clientCount)
+        thinkTime = max(thinkTime, Span(nanoseconds: length.nanoseconds / UInt64(operations)))
     }
 
     private mutating func drawRepair(_ random: inout SeededGenerator) {

@@ -125,11 +125,19 @@ extension Simulation {
     func strike() {
         guard !isCalm else { return }
         schedule(.fault, after: random.exponential(mean: plan.faults.meanInterval))
-        faultCount += 1
         let node = random.below(nodes.count)
         let other = nodes.count > 1 ? (node + 1 + random.below(nodes.count - 1)) % nodes.count : node
         let loss: SimulatedStore.Loss = plan.faults.losesBlocks ? .blocks : .suffix
-        switch random.weighted(plan.faults.weights) {
+        let kind = random.weighted(plan.faults.weights)
+        guard strike(kind, node, other, loss) else { return }
+        faultCount += 1
+        coverage.note(Coverage.Site.faults[kind])
+    }
+
+    /// False: there was nothing to strike.
+    private func strike(_ kind: Int, _ node: Int, _ other: Int, _ loss: SimulatedStore.Loss) -> Bool {
+        let runs = nodes[node].process != nil
+        switch kind {
         case 0: crash(node, .nothing)
         case 1: crash(node, loss)
         case 2: for index in nodes.indices { crash(index, loss) }
@@ -138,7 +146,7 @@ extension Simulation {
             nodes[node].process?.isCommitFailing = true
             note(nodes[node].name, "its next commit will fail")
         case 5:
-            guard nodes[node].process != nil else { return }
+            guard runs else { return false }
             let pause = random.span(.milliseconds(5) ... .milliseconds(600))
             let end = max(nodes[node].process!.pausedUntil, now + pause)
             nodes[node].process!.pausedUntil = end
@@ -147,28 +155,32 @@ extension Simulation {
             nodes[node].diskSlowness = random.chance(500) ? 20 : 200
             note(nodes[node].name, "its disk is slow")
             schedule(.endFault(.slowDisk(node: node)), after: random.span(plan.faults.cutTime))
-        case 7: strikeLink(node, other)
-        case 8: partition()
+            return true
+        case 7: return strikeLink(node, other)
+        case 8: return partition()
         case 9:
             let jump = Int(plan.clocks.jump.nanoseconds / 1_000)
             let microseconds = random.within(-jump...jump)
             nodes[node].clock.jump(microseconds: Int64(microseconds), at: now)
             note(nodes[node].name, "its clock jumps by \(microseconds / 1_000) ms")
+            return true
         case 10:
-            guard !nodes[node].images.isEmpty, nodes[node].process != nil else { return }
+            guard !nodes[node].images.isEmpty, runs else { return false }
             nodes[node].rollback =
                 random.chance(250) || plan.limits.reaping.isOn
                 ? nodes[node].store.wipedImage() : random.pick(nodes[node].images)
             crash(node, loss)
-        case 11: damageRecord(node)
+        case 11: return damageRecord(node)
         default:
             setSpace(random.chance(700) ? .low : .exhausted, node)
             schedule(.endFault(.fullDisk(node: node)), after: random.span(plan.faults.cutTime))
+            return true
         }
+        return runs
     }
 
-    private func strikeLink(_ node: Int, _ other: Int) {
-        guard node != other else { return }
+    private func strikeLink(_ node: Int, _ other: Int) -> Bool {
+        guard node != other else { return false }
         if random.chance(300) {
             network.setSlowness(random.chance(500) ? 10 : 100, from: node, to: other)
             note(nodes[node].name, "its link to \(nodes[other].name) is slow")
@@ -176,15 +188,17 @@ extension Simulation {
         } else {
             cut([(node, other)])
         }
+        return true
     }
 
-    private func partition() {
+    private func partition() -> Bool {
         let side = nodes.indices.map { _ in random.chance(500) }
         var cuts: [(from: Int, to: Int)] = []
         for from in nodes.indices {
             for to in nodes.indices where side[from] != side[to] { cuts.append((from, to)) }
         }
         if !cuts.isEmpty { cut(cuts) }
+        return !cuts.isEmpty
     }
 
     private func cut(_ cuts: [(from: Int, to: Int)]) {
@@ -194,18 +208,19 @@ extension Simulation {
         schedule(.endFault(.cut(cuts)), after: random.span(plan.faults.cutTime))
     }
 
-    private func damageRecord(_ node: Int) {
+    private func damageRecord(_ node: Int) -> Bool {
         // One damaged copy of a key at most: what is acknowledged must be somewhere else.
         let key = random.below(plan.keys.count)
         let object = plan.keys[key].object
         guard plan.buckets[plan.keys[key].bucket].copies > 1, replicas(of: key).contains(node),
             nodes[node].store.durableRecord(of: object) != nil,
             !replicas(of: key).contains(where: { nodes[$0].store.isDamaged(object) })
-        else { return }
+        else { return false }
         nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
         history.forget(key: key, node: node)
         damagedKeys.insert(key)
         note(nodes[node].name, key: key, "its record of k\(key) goes bad")
+        return true
     }
 
     func end(_ fault: Fault) {

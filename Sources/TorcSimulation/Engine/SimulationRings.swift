@@ -137,8 +137,9 @@ extension Simulation {
         order(.force(without: dead), at: node, index)
     }
 
-    private func order(_ order: RingOrder, at node: Int, _ index: Int) {
+    func order(_ order: RingOrder, at node: Int, _ index: Int) {
         lastOrder += 1
+        coverage.note(order)
         note(nodes[node].name, "operator \(index): \(describe(order))")
         enqueueControl(.ring(RequestID(rawValue: lastOrder), order), node: node)
     }
@@ -155,6 +156,7 @@ extension Simulation {
 
     func ringAnswered(_ request: RequestID, _ answer: RingAnswer, node: Int) {
         note(nodes[node].name, "answers an operator: \(describe(answer))")
+        if isScripted { heard = describe(answer) }
         switch answer {
         case .committed(let version):
             report(
@@ -204,6 +206,7 @@ extension Simulation {
 
     func ringInstalled(_ state: ClusterState, node: Int) {
         let phase = state.transition.map { ", \($0.phase)" } ?? ""
+        coverage.noteInstalled(state)
         note(nodes[node].name, "holds ring \(state.version)\(phase), members \(state.ring.members.map(name))")
         for (key, known) in leastCopies.enumerated() {
             let partition = plan.ringSize.partition(of: plan.keys[key].object.position)
@@ -252,7 +255,7 @@ extension Simulation {
             .map { id in nodes.firstIndex { $0.id == id }! }
     }
 
-    private var haveOneRing: Bool {
+    var haveOneRing: Bool {
         let first = nodes[0].process?.control.machine.agreement.state.version
         return nodes.allSatisfy { node in
             guard let agreement = node.process?.control.machine.agreement else { return false }

@@ -11,7 +11,7 @@ package enum WorkerLine {
 
     package static func ends(_ result: SimulationResult) -> String {
         "end \(result.seed) \(result.operations) \(result.acknowledgedWrites) \(result.faults) \(result.restarts) "
-            + "\(result.violation?.description ?? "ok")"
+            + "\(result.coverage.bits) \(result.violation?.description ?? "ok")"
     }
 }
 
@@ -22,28 +22,36 @@ package struct SeedSummary: Sendable {
     package var acknowledgedWrites = 0
     package var faults = 0
     package var restarts = 0
+    /// Of the seed that had the fewest.
+    package var fewestFaults = Int.max
+    package var coverage = Coverage()
     /// Ascending by seed.
     package var violations: [(seed: UInt64, message: String)] = []
 
     package init() {}
 
     package var description: String {
-        "\(seeds) seeds, \(operations) operations, \(acknowledgedWrites) acknowledged writes, \(faults) faults, "
-            + "\(restarts) restarts: \(violations.count) violations"
+        "\(seeds) seeds, \(operations) operations, \(acknowledgedWrites) acknowledged writes, \(faults) faults "
+            + "(\(fewestFaults == .max ? 0 : fewestFaults) or more in each), \(restarts) restarts: "
+            + "\(violations.count) violations"
     }
 }
 
 package struct SeedRange {
     package var seeds: ClosedRange<UInt64>
     package var jobs: Int
+    package var leastFaults: Int
     package var mutation: Mutation?
     package var stopsAtFirst: Bool
     /// Seeds that a worker takes at a time.
     private var chunk: UInt64 { stopsAtFirst ? 20 : 50 }
 
-    package init(seeds: ClosedRange<UInt64>, jobs: Int, mutation: Mutation?, stopsAtFirst: Bool) {
+    package init(
+        seeds: ClosedRange<UInt64>, jobs: Int, leastFaults: Int = 0, mutation: Mutation?, stopsAtFirst: Bool
+    ) {
         self.seeds = seeds
         self.jobs = jobs
+        self.leastFaults = leastFaults
         self.mutation = mutation
         self.stopsAtFirst = stopsAtFirst
     }
@@ -116,6 +124,7 @@ package struct SeedRange {
             process.executableURL = URL(fileURLWithPath: executable)
             process.arguments = ["--seeds", "\(seeds.lowerBound)..\(seeds.upperBound)", "--worker"]
             if range.stopsAtFirst { process.arguments!.append("--stop-at-first") }
+            if range.leastFaults > 0 { process.arguments! += ["--faults", "\(range.leastFaults)"] }
             if let mutation { process.arguments! += ["--mutation", mutation.rawValue] }
             let output = Pipe()
             let errors = Pipe()
@@ -152,16 +161,19 @@ package struct SeedRange {
 
         /// Answers the seed that a line says is being run.
         private func read(_ line: String) -> UInt64? {
-            let words = line.split(separator: " ", maxSplits: 6).map(String.init)
+            let words = line.split(separator: " ", maxSplits: 7).map(String.init)
             if words.count == 2, words[0] == "begin" { return UInt64(words[1]) }
-            guard words.count == 7, words[0] == "end", let seed = UInt64(words[1]) else { return nil }
+            guard words.count == 8, words[0] == "end", let seed = UInt64(words[1]) else { return nil }
             condition.lock()
             summary.operations += Int(words[2]) ?? 0
             summary.acknowledgedWrites += Int(words[3]) ?? 0
             summary.faults += Int(words[4]) ?? 0
             summary.restarts += Int(words[5]) ?? 0
+            // What ended early because of a violation counts as that.
+            summary.coverage.formUnion(Coverage(bits: UInt64(words[6]) ?? 0))
+            if words[7] == "ok" { summary.fewestFaults = min(summary.fewestFaults, Int(words[4]) ?? 0) }
             condition.unlock()
-            note(seed, words[6] == "ok" ? nil : words[6])
+            note(seed, words[7] == "ok" ? nil : words[7])
             return nil
         }
 

@@ -8,7 +8,7 @@ extension Simulation {
     // MARK: Asking
 
     func clientTurn(_ client: Int) {
-        guard !isCalm else { return }
+        guard !isCalm, !isScripted else { return }
         guard let node = pickNode(client) else {
             schedule(.clientTurn(client), after: .milliseconds(5))
             return
@@ -52,6 +52,7 @@ extension Simulation {
     }
 
     private func options(_ client: Int, _ key: Int) -> QuorumOptions {
+        if let scriptedOptions { return scriptedOptions }
         var options = QuorumOptions()
         guard clients[client].random.chance(plan.ownQuorumPerMille) else { return options }
         let n = plan.buckets[plan.keys[key].bucket].copies
@@ -77,7 +78,7 @@ extension Simulation {
         return options
     }
 
-    private func get(_ client: Int, _ key: Int, _ node: Int) {
+    func get(_ client: Int, _ key: Int, _ node: Int) {
         var request = GetRequest(key: plan.keys[key].object)
         request.options = options(client, key)
         request.headOnly = clients[client].random.chance(plan.headPerMille)
@@ -85,7 +86,7 @@ extension Simulation {
         submit(.get(request), operation, client: client, key: key, node: node)
     }
 
-    private func put(
+    func put(
         _ client: Int, _ key: Int, _ node: Int, context: KnownContext?, condition: WriteCondition? = nil
     ) {
         var expiry: WallTime?
@@ -113,7 +114,7 @@ extension Simulation {
         submit(.put(request), .write(.put(request), write: write), client: client, key: key, node: node)
     }
 
-    private func delete(_ client: Int, _ key: Int, _ node: Int, context: KnownContext?) {
+    func delete(_ client: Int, _ key: Int, _ node: Int, context: KnownContext?) {
         let write = history.begin(
             context == nil ? .blindDelete : .delete, key: key, client: client, covers: context?.values ?? [], at: now)
         var request = DeleteRequest(key: plan.keys[key].object, context: context?.context)
@@ -309,6 +310,7 @@ extension Simulation {
     func clientAnswered(_ id: ClientRequestID, _ answer: ClientAnswer?) {
         guard let open = clients.open.removeValue(forKey: id) else { return }
         note("c\(id.client)", key: open.key, "hears \(describe(answer)) of \(describe(open))")
+        if isScripted { heard = describe(answer) }
         var isRetried = false
         switch open.operation {
         case .read(let options, _, let isFinal):
