@@ -172,7 +172,8 @@ extension Setting {
     /// Variables that begin like a setting's and are read by the tools around the server.
     package static let foreignEnvironment: Set<String> = [
         "TORC_CONFIG", "TORC_BIN", "TORC_QUIET", "TORC_STRICT", "TORC_MUTATIONS", "TORC_FUZZ", "TORC_BUILD_FLAGS",
-        "TORC_SEEDS", "TORC_MUTATION_SEEDS", "TORC_KILL_ROUNDS", "TORC_CHAOS_MINUTES", "TORC_PYTHON_ENV",
+        "TORC_SEEDS", "TORC_STORM_SEEDS", "TORC_MUTATION_SEEDS", "TORC_KILL_ROUNDS", "TORC_CHAOS_MINUTES",
+        "TORC_PYTHON_ENV",
         "TORC_PROTOS_WORK",
     ]
 

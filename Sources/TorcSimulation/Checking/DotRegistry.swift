@@ -25,6 +25,9 @@ package struct DotRegistry {
     /// The write that a dot stands for.
     package func value(of dot: Dot) -> Int? { versions[dot]?.value }
 
+    /// The key of an object that has a version of this dot.
+    package func key(of dot: Dot) -> Int? { versions[dot]?.key }
+
     /// Looks at an object that leaves a node for the others: what that node itself has just stamped must be in
     /// its log, or a crash makes it forget a dot that others know. `held`: what its log says of the key.
     package mutating func noteSent(

@@ -165,7 +165,8 @@ extension Simulation {
         case .write(_, let write):
             let record = history.writes[write]
             let covers = record.covers.map { "v\($0)" }.joined(separator: " ")
-            return describe(request) + (record.isDelete ? " d\(write)" : "")
+            let life = record.expiry.map { " until \($0.microseconds)" } ?? ""
+            return describe(request) + (record.isDelete ? " d\(write)" : "") + life
                 + " over {\(covers)}\(describe(options(of: request)))"
         case .read, .list, .properties:
             return describe(request) + describe(options(of: request))

@@ -194,9 +194,13 @@ package final class Simulation {
             schedule(.fault, after: random.exponential(mean: plan.faults.meanInterval))
         }
         for index in operators.indices { scheduleOperator(index) }
-        let end = now + Self.loadTimeLimit
+        // Of the faults that are drawn many find nothing to strike.
+        let end = now + Self.loadTimeLimit + plan.faults.meanInterval * UInt64(20 * plan.leastFaults)
         advance(to: end) {
             self.clients.issued >= self.plan.operations && self.faultCount >= self.plan.leastFaults
+        }
+        if violation == nil, faultCount < plan.leastFaults {
+            report(Violation(.restless, "a storm of \(faultCount) faults, and \(plan.leastFaults) were asked for"))
         }
     }
 

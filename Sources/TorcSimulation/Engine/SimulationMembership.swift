@@ -32,16 +32,7 @@ extension SimulationPlan {
     }
 
     /// No answer takes longer than a probe waits for it.
-    var isNetworkSwift: Bool {
-        let longest =
-            switch network.delay {
-            case .constant(let span): span
-            case .uniform(let range): range.upperBound
-            case .exponential(let mean): mean * 10
-            case .heavyTail(let mean, let factor): mean * 10 * factor
-            }
-        return (longest + turnDelay + turnDelay) * 3 < membershipPeriod
-    }
+    var isNetworkSwift: Bool { (network.delay.longest + turnDelay + turnDelay) * 3 < membershipPeriod }
 }
 
 extension Simulation {

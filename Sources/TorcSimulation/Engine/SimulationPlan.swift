@@ -47,6 +47,16 @@ package struct SimulationPlan: Sendable {
             case exponential(Span)
             /// Exponential, and now and then this many times as long.
             case heavyTail(Span, factor: UInt64)
+
+            /// All but one of many thousand messages arrive within it.
+            var longest: Span {
+                switch self {
+                case .constant(let span): span
+                case .uniform(let range): range.upperBound
+                case .exponential(let mean): mean * 10
+                case .heavyTail(let mean, let factor): mean * 10 * factor
+                }
+            }
         }
 
         package var delay = Delay.exponential(.microseconds(300))
@@ -355,7 +365,8 @@ extension SimulationPlan {
         let crowd = UInt64(max(1, ringSize.partitions / 64))
         reaping.maximumAge = random.pick([Span.milliseconds(200), .milliseconds(500), .seconds(2)]).duration
         reaping.interval = (random.pick([Span.milliseconds(50), .milliseconds(300), .seconds(1)]) * crowd).duration
-        reaping.patience = random.pick([Span.milliseconds(200), .seconds(1)]).duration
+        // A round asks every owner several things, and ends when one of them is late.
+        reaping.patience = max(random.pick([Span.milliseconds(200), .seconds(1)]), network.delay.longest * 2).duration
         reaping.pageEntries = random.pick([1, 4, 512])
         reaping.rounds = random.pick([1, 4, 64])
         reaping.questionsServed = random.pick([1, 64])

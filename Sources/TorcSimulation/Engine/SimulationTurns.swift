@@ -156,9 +156,7 @@ extension Simulation {
         guard let to = nodes.firstIndex(where: { $0.id == target }) else {
             return report(Violation(.wrongAnswer, "\(nodes[node].name) sends to \(target), which is no node"))
         }
-        if case .write(let write) = message {
-            noteVersions(ofBody: write.body, key: write.key, sentBy: to == node ? nil : node)
-        }
+        noteVersions(in: message, from: node, to: to)
         notePage(message, from: node, to: to)
         if case .membership(let told) = message { checkTold(told, by: node) }
         if case .ring(let told) = message { checkVote(told, by: node) }
@@ -169,6 +167,19 @@ extension Simulation {
         note(nodes[node].name, key: key(of: message), "-> \(nodes[to].name) \(describe(message))")
         network.send(message, from: node, to: to, at: now, actions: &networkActions)
         performNetworkActions()
+    }
+
+    /// An answer does not name its key; its dots do.
+    private func noteVersions(in message: PeerMessage, from node: Int, to: Int) {
+        let sender = to == node ? nil : node
+        switch message {
+        case .write(let write): noteVersions(ofBody: write.body, key: write.key, sentBy: sender)
+        case .readResult(_, .object(let body)), .hintResult(_, _, .object(let body)):
+            guard let dot = try? VersionedObject(decoding: body).siblings.first?.dot, let key = dots.key(of: dot)
+            else { return }
+            noteVersions(ofBody: body, key: plan.keys[key].object, sentBy: sender)
+        default: break
+        }
     }
 
     private func noteVersions(ofRecord write: RecordWrite) {
