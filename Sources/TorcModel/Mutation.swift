@@ -132,6 +132,12 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A record is reaped that has become another than the one that was agreed on.
     case reapChangedRecord
 
+    // Scrubbing.
+    /// Leaves are judged that were written to while their records were read.
+    case scrubWithoutWaiting
+    /// A leaf that is wrong is told, and left as it is.
+    case scrubKeepsLeaf
+
     // Expiry.
     /// Readers are shown versions past their expiry.
     case showExpired

@@ -6,6 +6,7 @@
 //   .read(token, partition, key)   readInMemory: an answer goes back at once as .recordRead; `.notInMemory`
 //                                  becomes .recordReadDeferred and a job for a reader thread (`readBlocking`)
 //   .write(write)                  append
+//   .correct(change)               correct
 //   .commit(batch)                 commit(leaves: the lane's table, after the batch's writes)
 //                                  .committed: tell the lane, announce the batch to `GroupCommit`
 //                                  .stalled: nothing happened; hold back, commit again in a few milliseconds;
@@ -46,6 +47,8 @@ package final class LaneStore: @unchecked Sendable {
     /// The number of the last leaf change, and whether there was one since the leaves were stored; by partition.
     private var numbers: [UInt64]
     private var isDirty: [Bool]
+    /// Their leaves are stored in the batch: they were set right.
+    private var corrected: [PartitionID] = []
     private let batch = Batch()
     private var logData = LogDataWriter()
     private let value = torc_value_create()!
@@ -113,17 +116,28 @@ package final class LaneStore: @unchecked Sendable {
             }
         }
         try Database.check(error, "add to a batch")
+        for change in write.leaves { log(change) }
+    }
+
+    private func log(_ change: LeafChange) {
         guard store.options.logsLeaves else { return }
-        for change in write.leaves {
-            let index = change.tree.partition.index
-            numbers[index] += 1
-            isDirty[index] = true
-            logData.append(change, number: numbers[index])
-        }
+        let index = change.tree.partition.index
+        numbers[index] += 1
+        isDirty[index] = true
+        logData.append(change, number: numbers[index])
+    }
+
+    /// Adds a change of a leaf that comes with no record. The partition's leaves are stored whole with it: a batch of
+    /// log data alone would be none.
+    package func correct(_ change: LeafChange) {
+        log(change)
+        if !corrected.contains(change.tree.partition) { corrected.append(change.tree.partition) }
     }
 
     /// Writes the batch, unsynced. `leaves`: the lane's table with every appended change in it.
     package func commit(leaves: LeafTable) throws(StoreError) -> CommitOutcome {
+        for partition in corrected { try putLeaves(of: partition, leaves) }
+        corrected.removeAll()
         try storeLeavesIfDue(leaves)
         if batch.isEmpty {
             roundWritten()

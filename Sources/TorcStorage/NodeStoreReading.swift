@@ -70,7 +70,8 @@ extension NodeStore {
         precondition(request.entryLimit > 0, "a scan of \(request.entryLimit) entries")
         if let target = request.hints { return try scanHints(of: target, request) }
         let iterator = try RangeIterator(
-            database, family(request.partition), from: request.after, before: request.before, fillCache: true)
+            database, family(request.partition), from: request.after, before: request.before,
+            fillCache: request.fillsCache)
         if let after = request.after, iterator.isValid, iterator.withKey({ after.readableBytesView.elementsEqual($0) })
         {
             iterator.next()

@@ -12,6 +12,8 @@ package struct LaneCluster {
         package var store: [ObjectKey: ByteBuffer] = [:]
         /// What is kept for other nodes.
         package var hints: [NodeID: [ObjectKey: ByteBuffer]] = [:]
+        /// Records whose blocks cannot be read.
+        fileprivate var lostBlocks: Set<ObjectKey> = []
         fileprivate var batch: [RecordWrite] = []
         fileprivate var committed = BatchNumber(rawValue: 0)
     }
@@ -29,6 +31,8 @@ package struct LaneCluster {
     package private(set) var answers: [ClientAnswer] = []
     package private(set) var pieces: [ListPiece] = []
     package private(set) var observations: [LaneObservation] = []
+    /// Leaves that were set right.
+    package private(set) var corrections = 0
     package private(set) var reports: [RepairReport] = []
     /// By node, how far it said last that it is with what moves to it.
     package private(set) var progress: [Int: LaneProgress] = [:]
@@ -194,9 +198,12 @@ package struct LaneCluster {
         case .read(let token, let place, let key):
             let node = nodes[number - 1]
             let found = place.hint.map { node.hints[$0]?[key] } ?? node.store[key]
-            handle(.recordRead(token, found.map { .found($0) } ?? .absent), at: number)
+            let isLost = place.hint == nil && node.lostBlocks.contains(key)
+            handle(.recordRead(token, isLost ? .failed : found.map { .found($0) } ?? .absent), at: number)
         case .scan(let scan): handle(scanned(scan, nodes[number - 1]), at: number)
         case .write(let write): nodes[number - 1].batch.append(write)
+        // The leaves are the lane's.
+        case .correct: corrections += 1
         case .commit(let batch):
             for write in nodes[number - 1].batch {
                 if let hint = write.hint {
@@ -233,6 +240,9 @@ package struct LaneCluster {
         let entries = keys.prefix(scan.entryLimit).map {
             ScannedEntry(storageKey: $0.storageKey, record: records[$0]!)
         }
+        if keys.prefix(scan.entryLimit).contains(where: node.lostBlocks.contains) {
+            return .scanned(scan.token, entries: nil, finished: false)
+        }
         return .scanned(scan.token, entries: entries, finished: entries.count == keys.count)
     }
 
@@ -245,6 +255,12 @@ package struct LaneCluster {
         record.setInteger(record.getInteger(at: last, as: UInt8.self)! ^ 1, at: last)
         nodes[number - 1].store[key] = record
     }
+
+    /// The node's record is gone from its disk, and nothing says so.
+    package mutating func lose(_ key: ObjectKey, at number: Int) { nodes[number - 1].store[key] = nil }
+
+    /// The block in which the node's record lies cannot be read from now on.
+    package mutating func loseBlock(of key: ObjectKey, at number: Int) { nodes[number - 1].lostBlocks.insert(key) }
 
     package func object(_ key: ObjectKey, at number: Int) -> VersionedObject? {
         nodes[number - 1].store[key].map { try! Record(decoding: $0, for: key).object() }

@@ -250,6 +250,7 @@ package struct VnodeDialogue {
         case .write(let write):
             written.append(write)
             return line(write)
+        case .correct(let change): return "correct leaf \(change.leaf)"
         case .commit(let batch): return "commit \(batch.rawValue)"
         case .reply(let reply, .coordinator(let operation)):
             return "c\(operation.rawValue & 0xffff): \(line(reply))"

@@ -29,10 +29,12 @@ import TorcSimulation
         for seed in UInt64(1)...200 {
             var random = SeededGenerator(seed: seed)
             var store = SimulatedStore()
-            store.append([write(0, "synced")], lane: 0, batch: BatchNumber(rawValue: 1))
+            store.append(SimulatedBatch(writes: [write(0, "synced")]), lane: 0, batch: BatchNumber(rawValue: 1))
             #expect(store.synced(store.syncPoint, laneCount: 1) == [BatchNumber(rawValue: 1)])
             for key in 1..<8 {
-                store.append([write(key, "later")], lane: 0, batch: BatchNumber(rawValue: UInt64(key + 1)))
+                store.append(
+                    SimulatedBatch(writes: [write(key, "later")]), lane: 0,
+                    batch: BatchNumber(rawValue: UInt64(key + 1)))
             }
             let survived = try store.crash(seed % 2 == 0 ? .suffix : .blocks, random: &random)
             let held = Self.keys.indices.filter { store.read(Self.keys[$0]) != .absent }
@@ -43,17 +45,18 @@ import TorcSimulation
     @Test func aKilledProcessLosesNothingThatItWrote() throws {
         var random = SeededGenerator(seed: 1)
         var store = SimulatedStore()
-        store.append([write(0, "a")], lane: 0, batch: BatchNumber(rawValue: 1))
+        store.append(SimulatedBatch(writes: [write(0, "a")]), lane: 0, batch: BatchNumber(rawValue: 1))
         #expect(try store.crash(.nothing, random: &random) == 1)
         #expect(store.read(Self.keys[0]) == .found(ByteBuffer(string: "a")))
     }
 
     @Test func anOlderFolderComesBack() {
         var store = SimulatedStore()
-        store.append([write(0, "old")], lane: 0, batch: BatchNumber(rawValue: 1))
+        store.append(SimulatedBatch(writes: [write(0, "old")]), lane: 0, batch: BatchNumber(rawValue: 1))
         _ = store.synced(store.syncPoint, laneCount: 1)
         let image = store.image(at: .zero)
-        store.append([write(0, "new"), write(1, "new")], lane: 0, batch: BatchNumber(rawValue: 2))
+        store.append(
+            SimulatedBatch(writes: [write(0, "new"), write(1, "new")]), lane: 0, batch: BatchNumber(rawValue: 2))
         _ = store.synced(store.syncPoint, laneCount: 1)
         store.rollBack(to: image)
         #expect(store.read(Self.keys[0]) == .found(ByteBuffer(string: "old")))
@@ -62,7 +65,7 @@ import TorcSimulation
 
     @Test func aDamagedRecordIsNotTheRecord() {
         var store = SimulatedStore()
-        store.append([write(0, "abc")], lane: 0, batch: BatchNumber(rawValue: 1))
+        store.append(SimulatedBatch(writes: [write(0, "abc")]), lane: 0, batch: BatchNumber(rawValue: 1))
         store.damage(Self.keys[0], .block)
         #expect(store.read(Self.keys[0]) == .failed)
         store.damage(Self.keys[0], .bit(9))

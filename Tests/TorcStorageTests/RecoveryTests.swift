@@ -490,3 +490,35 @@ extension String {
         return access(archived, F_OK) == 0 ? archived : self
     }
 }
+
+/// Leaves that are set right without a record.
+@Suite struct CorrectionTests {
+    /// It is there after a crash as any leaf change is, whether writes came before it, with it or after it.
+    @Test(arguments: [false, true]) func aCorrectionSurvives(isClosed: Bool) throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        let harness = try Harness(path)
+        for place in 0..<20 { try harness.put("k\(place)", "a") }
+        func correct(_ leaf: Int) {
+            let change = LeafChange(
+                tree: TreeID(partition: PartitionID(2), copies: 3), leaf: leaf, delta: UInt64(leaf) + 7)
+            harness.leaves[0].apply(change)
+            harness.lanes[0].correct(change)
+        }
+        correct(1)
+        try harness.commit()
+        try harness.append("k1", "b")
+        correct(2)
+        correct(2)
+        try harness.commit()
+        for place in 0..<20 { try harness.put("k\(place)", "c") }
+        correct(3)
+        try harness.commit()
+        try harness.store.sync()
+        if isClosed { try harness.close() } else { try harness.store.abandon() }
+        let again = try Harness(path)
+        #expect(again.report.leavesRebuilt.isEmpty && again.leaves == harness.leaves)
+        #expect(again.leaves[0] != (try again.computedLeaves())[0])
+        try again.store.abandon()
+    }
+}

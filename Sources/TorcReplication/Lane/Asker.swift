@@ -11,6 +11,7 @@ enum Asker: UInt64, Sendable {
     case repair = 3
     case reaping = 4
     case clearance = 5
+    case scrub = 6
 }
 
 /// Draws names for the questions of one machine. Each incarnation begins elsewhere: a peer answers an operation of

@@ -9,6 +9,7 @@
 //   Reaper ──steps──► Vnodes; questions ─► members; scans ─► store
 //   store ──hints──► HintDelivery ──writes──► peers ──stored──► HintDelivery ──drops──► Vnodes
 //   store ──what is others' now──► Clearance ──discards──► Vnodes
+//   store ──everything──► Scrub ──corrections of leaves──► Vnodes
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
 
@@ -22,6 +23,7 @@ package struct Lane: Sendable {
     private var repair: Repair
     private var hintDelivery: HintDelivery
     private var clearance: Clearance
+    private var scrub: Scrub
     private var placement: Placement
     /// When the lane last told how far it is: comparisons that were awaited, and whether hints were kept.
     private var told: (awaited: Int, keepsHints: Bool)?
@@ -35,6 +37,7 @@ package struct Lane: Sendable {
     private var fromDelivery: [HintEffect] = []
     private var fromClearance: [ClearanceEffect] = []
     private var fromReaper: [ReapEffect] = []
+    private var fromScrub: [ScrubEffect] = []
 
     /// `leaves`, `hints`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
@@ -49,6 +52,7 @@ package struct Lane: Sendable {
         repair = Repair(configuration: configuration, placement: placement, properties: properties)
         hintDelivery = HintDelivery(configuration: configuration, placement: placement)
         clearance = Clearance(configuration: configuration, placement: placement)
+        scrub = Scrub(configuration: configuration, layout: leaves.layout)
         self.placement = placement
         reaper = Reaper(configuration: configuration, placement: placement, properties: properties)
         tokens = LinkTokens(configuration: configuration)
@@ -61,6 +65,7 @@ package struct Lane: Sendable {
         if let delivery = hintDelivery.nextDeadline { due = due.map { min($0, delivery) } ?? delivery }
         if let clearing = clearance.nextDeadline { due = due.map { min($0, clearing) } ?? clearing }
         if let reaping = reaper.nextDeadline { due = due.map { min($0, reaping) } ?? reaping }
+        if let scrubbing = scrub.nextDeadline { due = due.map { min($0, scrubbing) } ?? scrubbing }
         if let asking = tokens.nextDeadline { due = due.map { min($0, asking) } ?? asking }
         return due
     }
@@ -70,6 +75,7 @@ package struct Lane: Sendable {
 
     package var repairStatus: [RepairStatus] { repair.status }
     package var repairStatistics: RepairStatistics { repair.statistics }
+    package var scrubStatistics: ScrubStatistics { scrub.statistics }
     package var reapStatus: [ReapStatus] { reaper.status }
     package var reapStatistics: ReapStatistics {
         var statistics = reaper.statistics
@@ -117,6 +123,7 @@ package struct Lane: Sendable {
             case .listings: pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
             case .clearance: clearance.scanned(token, entries, finished: finished, now, &fromClearance)
             case .reaping: reaper.scanned(token, entries, finished: finished, now, &fromReaper)
+            case .scrub: scrub.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromScrub)
             case .requests: break
             }
         case .turnEnded:
@@ -126,7 +133,9 @@ package struct Lane: Sendable {
             settle(now, &effects)
             vnodes.turnEnded(effects: &fromVnodes)
             tellProgress(now, &effects)
-        case .committed(let batch): vnodes.committed(batch, effects: &fromVnodes)
+        case .committed(let batch):
+            scrub.committed(batch)
+            vnodes.committed(batch, effects: &fromVnodes)
         case .synced(let batch):
             vnodes.synced(through: batch, effects: &fromVnodes)
             pageServer.synced(through: batch, &effects)
@@ -154,11 +163,13 @@ package struct Lane: Sendable {
             repair.tick(vnodes.leaves, now, &fromRepair)
             clearance.tick(vnodes.leaves, now, &fromClearance)
             reaper.advance(now, &fromReaper)
+            scrub.tick(placement, vnodes.leaves, now, &fromScrub)
             tokens.tick(now.monotonic, &effects)
         case .drain:
             coordinator.drain()
             repair.drain(&fromRepair)
             reaper.drain()
+            scrub.drain()
         case .repair(let request, let partition):
             repair.demanded(request, partition, vnodes.leaves, now, &fromRepair)
         }
@@ -169,6 +180,7 @@ package struct Lane: Sendable {
         if !hasBegun {
             hasBegun = true
             clearance.ringChanged(placement, vnodes.leaves, now)
+            scrub.begin(now)
         }
         guard placement.phase != .settled else { return }
         repair.prepare(now)
@@ -231,8 +243,13 @@ package struct Lane: Sendable {
     /// Carries effects between the machines until none is left.
     private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
         while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty || !fromDelivery.isEmpty
-            || !fromClearance.isEmpty || !fromReaper.isEmpty
+            || !fromClearance.isEmpty || !fromReaper.isEmpty || !fromScrub.isEmpty
         {
+            if !fromScrub.isEmpty {
+                let wanted = fromScrub
+                fromScrub.removeAll()
+                for effect in wanted { carryOut(effect, &effects) }
+            }
             if !fromClearance.isEmpty {
                 let wanted = fromClearance
                 fromClearance.removeAll()
@@ -313,6 +330,14 @@ package struct Lane: Sendable {
         }
     }
 
+    private mutating func carryOut(_ effect: ScrubEffect, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .scan(let request): effects.append(.scan(request))
+        case .correct(let change): vnodes.correct(change)
+        case .observed(let observation): effects.append(.observed(observation))
+        }
+    }
+
     private mutating func carryOut(_ effect: HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .scan(let request): effects.append(.scan(request))
@@ -350,8 +375,14 @@ package struct Lane: Sendable {
     private mutating func carryOut(_ effect: VnodeEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .read(let token, let place, let key): effects.append(.read(token, place, key))
-        case .write(let write): effects.append(.write(write))
+        case .write(let write):
+            scrub.changed(write.leaves)
+            effects.append(.write(write))
+        case .correct(let change):
+            scrub.changed([change])
+            effects.append(.correct(change))
         case .commit(let batch):
+            scrub.commits(batch)
             pageServer.commits(batch)
             effects.append(.commit(batch))
         case .reply(let reply, .coordinator(let operation)):

@@ -109,11 +109,12 @@ package struct ScanRequest: Hashable, Sendable {
     /// The scan ends at whichever limit it meets first, and after one record at the least.
     package var entryLimit: Int
     package var byteLimit: Int
+    /// Whether what is read stays in the store's memory: what is read once for all would drive out the rest.
+    package var fillsCache: Bool
 
     package init(
         token: StoreToken, partition: PartitionID, hints: NodeID? = nil, after: ByteBuffer?,
-        before: ByteBuffer? = nil, entryLimit: Int,
-        byteLimit: Int
+        before: ByteBuffer? = nil, entryLimit: Int, byteLimit: Int, fillsCache: Bool = true
     ) {
         self.token = token
         self.partition = partition
@@ -122,6 +123,7 @@ package struct ScanRequest: Hashable, Sendable {
         self.before = before
         self.entryLimit = entryLimit
         self.byteLimit = byteLimit
+        self.fillsCache = fillsCache
     }
 }
 
@@ -192,6 +194,8 @@ package enum LaneEffect: Hashable, Sendable {
     case scan(ScanRequest)
     /// Joins this turn's batch.
     case write(RecordWrite)
+    /// A leaf is set right, and no record changes. Joins this turn's batch.
+    case correct(LeafChange)
     /// Write the batch, unsynced, and ask the sync thread for it.
     case commit(BatchNumber)
     case send(PeerMessage, to: NodeID)
@@ -230,6 +234,7 @@ package enum LaneObservation: Hashable, Sendable {
     case reapRoundEnded(TreeID, ReapRoundKind, keys: Int, ReapObstacle?)
     /// A write was refused because its sender read it too long ago.
     case staleWrite(ObjectKey)
+    case scrubbed(ScrubFinding)
 }
 
 /// What a lane must know of its node.
@@ -281,6 +286,7 @@ package struct LaneLimits: Hashable, Sendable {
     package var lwwRestamps = 4
     package var repair = RepairLimits()
     package var reaping = ReapingLimits()
+    package var scrub = ScrubLimits()
     /// How long a write waits for a replica, or a stand-in, before a hint of it is kept by the next stand-in.
     package var writePatience = Duration.milliseconds(500)
     /// Bytes of hints that a lane keeps for one node; one more is refused `hintsFull`.

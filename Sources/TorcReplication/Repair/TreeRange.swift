@@ -24,7 +24,7 @@ enum TreeRange {
             byteLimit: limits.pageBytes)
     }
 
-    private static func bytes(of position: RingPosition) -> ByteBuffer {
+    static func bytes(of position: RingPosition) -> ByteBuffer {
         var bytes = ByteBuffer()
         bytes.writeInteger(position.rawValue)
         return bytes

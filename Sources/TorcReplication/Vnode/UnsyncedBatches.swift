@@ -20,6 +20,8 @@ struct UnsyncedBatches {
         /// The slots of the records that it wrote.
         var slots: [Int] = []
         var recordBytes = 0
+        /// It sets leaves right.
+        var corrects = false
         /// Stamped writes, which may go to the peers once this batch's unsynced write has gone through.
         var whenCommitted: [AddressedReply] = []
         var whenSynced: [AddressedReply] = []
@@ -46,6 +48,8 @@ struct UnsyncedBatches {
         recordBytes += bytes
     }
 
+    mutating func addCorrection() { open.corrects = true }
+
     mutating func keep(_ reply: AddressedReply, untilSyncOf batch: BatchNumber) {
         waitingCount += 1
         withBatch(batch) { $0.whenSynced.append(reply) }
@@ -57,7 +61,7 @@ struct UnsyncedBatches {
 
     /// Ends the open batch; nil when it wrote nothing.
     mutating func seal() -> BatchNumber? {
-        guard !open.slots.isEmpty else {
+        guard !open.slots.isEmpty || open.corrects else {
             precondition(
                 open.whenCommitted.isEmpty && open.whenSynced.isEmpty,
                 "replies rest on batch \(open.number.rawValue), which wrote nothing")

@@ -100,7 +100,9 @@ package enum VnodeEffect: Hashable, Sendable {
     case read(StoreToken, RecordPlace, ObjectKey)
     /// Joins this turn's batch.
     case write(RecordWrite)
-    /// The turn's writes are one batch; only after at least one `.write`.
+    /// A leaf is set right, and no record changes. Joins this turn's batch.
+    case correct(LeafChange)
+    /// The turn's writes are one batch; only after at least one `.write` or `.correct`.
     case commit(BatchNumber)
     case reply(VnodeReply, ReplyAddress)
     case observed(LaneObservation)

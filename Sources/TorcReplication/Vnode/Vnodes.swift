@@ -56,6 +56,8 @@ package struct Vnodes: Sendable {
     private var batches = UnsyncedBatches()
     /// The slots of the records that changed in this turn, in the order in which they first did.
     private var changed: [Int] = []
+    /// Leaves that this turn sets right.
+    private var corrections: [LeafChange] = []
     private var parkedCount = 0
     private var parkedBytes = 0
     private var readCount: UInt64 = 0
@@ -182,6 +184,9 @@ package struct Vnodes: Sendable {
         }
     }
 
+    /// Sets a leaf right, by what it is off by: changes of its records commute with that.
+    package mutating func correct(_ change: LeafChange) { corrections.append(change) }
+
     /// Writes what the turn changed, a record at most once for each key.
     package mutating func turnEnded(effects: inout [VnodeEffect]) {
         for slot in changed {
@@ -197,6 +202,12 @@ package struct Vnodes: Sendable {
             effects.append(.write(write))
         }
         changed.removeAll(keepingCapacity: true)
+        for correction in corrections {
+            leaves.apply(correction)
+            batches.addCorrection()
+            effects.append(.correct(correction))
+        }
+        corrections.removeAll()
         if let number = batches.seal() { effects.append(.commit(number)) }
     }
 

@@ -184,6 +184,10 @@ extension ServerConfiguration {
         limits.repair.isOn = repairOperations > 0
         limits.repair.operationsPerSecond = max(1, repairOperations / laneCount)
         limits.repair.bytesPerSecond = max(1, (values.integer(.repairBytes) ?? 8 << 20) / laneCount)
+        let scrubBytes = values.integer(.scrubBytes) ?? 4 << 20
+        limits.scrub.isOn = scrubBytes > 0
+        limits.scrub.bytesPerSecond = max(1, scrubBytes / laneCount)
+        limits.scrub.interval = .seconds(values.integer(.scrubInterval) ?? 86_400)
         let reapBytes = values.integer(.reapBytes) ?? 4 << 20
         limits.reaping.isOn = reapBytes > 0
         limits.reaping.judgesAge = true

@@ -118,6 +118,12 @@ extension Setting {
     package static let repairOperations = Setting(
         key: "repair.operations-per-second", kind: .wholeNumber(0...1_000_000, unit: "operations"), standard: "1000",
         help: "Questions and keys that comparing replicas may exchange; 0: this node begins none.")
+    package static let scrubBytes = Setting(
+        key: "scrub.bytes-per-second", kind: .wholeNumber(0...(1 << 40), unit: "bytes"), standard: "4194304",
+        help: "What comparing the disk with what was written to it may read, in the background; 0: never.")
+    package static let scrubInterval = Setting(
+        key: "scrub.interval-s", kind: .wholeNumber(1...31_536_000, unit: "seconds"), standard: "86400",
+        help: "The pause between two such walks through all that the node holds.")
     package static let reapBytes = Setting(
         key: "reaping.bytes-per-second", kind: .wholeNumber(0...(1 << 40), unit: "bytes"), standard: "4194304",
         help: "What looking for tombstones in the background may read; 0: this node begins to reap none.")
@@ -164,7 +170,8 @@ extension Setting {
         nodeName, nodeAddress, nodeWeight, nodeZone, dataFolder, clusterName, clusterKey, clusterKeyFile,
         clusterMembers, clusterJoin, clusterJoinToken, ringPartitions,
         protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
-        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, diskReserve, reapBytes,
+        objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, scrubBytes, scrubInterval,
+        diskReserve, reapBytes,
         reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,
         stopTimeout, logLevel, logJSON,
     ]

@@ -181,6 +181,7 @@ final class LaneDriver: @unchecked Sendable {
         copy.openRequests = requests.count
         copy.repair = lane.repairStatistics
         copy.reaping = lane.reapStatistics
+        copy.scrub = lane.scrubStatistics
         for total in lane.hints.values {
             copy.hintsHeld += UInt64(total.records)
             copy.hintBytesHeld += UInt64(total.bytes)
@@ -234,6 +235,8 @@ final class LaneDriver: @unchecked Sendable {
                 scan(request)
             case .write(let write):
                 append(write)
+            case .correct(let change):
+                store.correct(change)
             case .commit(let batch):
                 commit(batch, delay: Self.firstRetryDelay)
             case .send(let message, let node):
@@ -503,6 +506,34 @@ final class LaneDriver: @unchecked Sendable {
         case .staleWrite(let key):
             metrics.staleWrites += 1
             logger.debug("a write was read too long ago by its sender", metadata: ["key": "\(key)"])
+        case .scrubbed(let finding): note(finding)
+        }
+    }
+
+    private func note(_ finding: ScrubFinding) {
+        switch finding {
+        case .leafCorrected(let tree, let leaf):
+            logger.error(
+                "the disk holds other records than were written to it: repair now brings what other nodes have of them",
+                metadata: ["partition": "\(tree.partition)", "n": "\(tree.copies)", "leaf": "\(leaf)"])
+        case .unreadableRecord(let key):
+            metrics.unreadableRecords += 1
+            logger.error(
+                "a record on disk is damaged; it is not written over, and counts as a copy that does not answer",
+                metadata: ["key": "\(key)"])
+        case .unreadableRange(let partition, let leaf):
+            logger.error(
+                "a part of the disk cannot be read: replace this node's data folder while the other copies are whole",
+                metadata: ["partition": "\(partition)", "leaf": "\(leaf)"])
+        case .walkEnded(let walk):
+            logger.info(
+                "the disk has been scrubbed",
+                metadata: [
+                    "lane": "\(index)", "records": "\(walk.records)", "bytes": "\(walk.bytes)",
+                    "corrected": "\(walk.correctedLeaves)",
+                    "unreadable": "\(walk.unreadableRecords + walk.unreadableRanges)",
+                    "left": "\(walk.leftLeaves)",
+                ])
         }
     }
 }

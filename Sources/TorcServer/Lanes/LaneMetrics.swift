@@ -55,6 +55,7 @@ struct LaneMetrics: Sendable {
     var ignoredForwards: UInt64 = 0
     var repair = RepairStatistics()
     var reaping = ReapStatistics()
+    var scrub = ScrubStatistics()
     /// Writes of other nodes that were refused for their age.
     var staleWrites: UInt64 = 0
     /// Writes that were kept for a node that could not take them, and those that were refused for their number.
@@ -90,6 +91,8 @@ struct LaneMetrics: Sendable {
         sync.add(other.sync)
         repair.add(other.repair)
         reaping.add(other.reaping)
+        scrub.walks += other.scrub.walks
+        scrub.total.add(other.scrub.total)
         for counter in Self.counters { self[keyPath: counter.path] += other[keyPath: counter.path] }
     }
 

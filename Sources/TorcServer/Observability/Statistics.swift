@@ -3,6 +3,7 @@
 
 import NIOCore
 import TorcModel
+import TorcReplication
 import TorcStorage
 import TorcWire
 
@@ -40,6 +41,7 @@ struct Statistics: Sendable {
         fields.append(("store", Self.json(store)))
         fields.append(("repair", metrics.repair.json))
         fields.append(("reaping", metrics.reaping.json))
+        fields.append(("scrub", metrics.scrub.json))
         for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
     }
@@ -67,5 +69,13 @@ struct Statistics: Sendable {
         return "\"count\":\(histogram.count),\"mean_us\":\(mean),\"p50_us\":\(histogram.percentile(0.5)),"
             + "\"p95_us\":\(histogram.percentile(0.95)),\"p99_us\":\(histogram.percentile(0.99)),"
             + "\"p999_us\":\(histogram.percentile(0.999)),\"max_us\":\(histogram.maximumMicroseconds)"
+    }
+}
+
+extension ScrubStatistics {
+    var json: String {
+        "{\"walks\":\(walks),\"records\":\(total.records),\"scanned_bytes\":\(total.bytes),"
+            + "\"corrected_leaves\":\(total.correctedLeaves),\"unreadable_records\":\(total.unreadableRecords),"
+            + "\"unreadable_ranges\":\(total.unreadableRanges),\"left_leaves\":\(total.leftLeaves)}"
     }
 }

@@ -16,7 +16,7 @@ package struct Coverage: Hashable, Sendable {
         case ringVersion, prepare, promise, accept, accepted, refused, decided, report
         // Faults that struck, as the plan weighs them.
         case kill, powerLoss, powerLossEverywhere, gracefulStop, failedCommit, pause, slowDisk, linkFault, partition
-        case clockJump, rollback, damageRecord, fullDisk
+        case clockJump, rollback, damageRecord, fullDisk, loseRecord, alterLeaf
         // What operators ordered, and rings that a node held.
         case stageJoin, stageLeave, stageRemove, stageReplace, forceGeneration
         case ringCopying, ringRetiring, ringSettledAgain, ringFencing
@@ -24,6 +24,7 @@ package struct Coverage: Hashable, Sendable {
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,
             .partition, .clockJump, .rollback, .damageRecord, .fullDisk,
+            .loseRecord, .alterLeaf,
         ]
     }
 

@@ -19,9 +19,9 @@ final class SimulatedLane {
     /// Turns on end after which it asked for a time that had passed.
     var vainTurns = 0
     /// Writes of the turn, until `.commit` names their batch.
-    var turnWrites: [RecordWrite] = []
+    var turnBatch = SimulatedBatch()
     /// Batches that RocksDB would have stalled on, in order.
-    var stalledCommits: Deque<(batch: BatchNumber, writes: [RecordWrite])> = []
+    var stalledCommits: Deque<(number: BatchNumber, batch: SimulatedBatch)> = []
 
     init(machine: consuming Lane) { self.machine = machine }
 }
@@ -81,6 +81,8 @@ final class SimulatedNode {
     var isStartScheduled = false
     /// It is not started again until somebody says so.
     var staysDown = false
+    /// Leaves of which its disk lost a record, or which were altered on it.
+    var flaws: Set<LeafAddress> = []
     /// When it last came back with less than it had synced.
     var forgot: VirtualTime?
 

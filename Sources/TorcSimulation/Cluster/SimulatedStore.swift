@@ -28,12 +28,29 @@ package struct RecordName: Hashable, Comparable, Sendable {
     }
 }
 
+/// What one turn of a lane writes.
+package struct SimulatedBatch: Sendable {
+    package var writes: [RecordWrite] = []
+    /// Leaves that are set right.
+    package var corrections: [LeafChange] = []
+
+    package init(writes: [RecordWrite] = [], corrections: [LeafChange] = []) {
+        self.writes = writes
+        self.corrections = corrections
+    }
+
+    var count: Int { writes.count + corrections.count }
+    var isEmpty: Bool { count == 0 }
+    var leafChanges: [LeafChange] { writes.flatMap(\.leaves) + corrections }
+}
+
 package struct SimulatedStore {
     /// One commit of one lane, or a mark alone.
     private struct LogEntry {
         /// The number of its first change.
         var sequence: UInt64
-        var writes: [RecordWrite]
+        /// Empty: a mark alone.
+        var content: SimulatedBatch
         /// How far the log was synced when this was written.
         var syncedThrough: UInt64
         var lane: Int
@@ -41,7 +58,7 @@ package struct SimulatedStore {
         /// Its place in the log, marks counted.
         var position: UInt64
 
-        var last: UInt64 { sequence + UInt64(writes.count) - 1 }
+        var last: UInt64 { sequence + UInt64(content.count) - 1 }
     }
 
     private struct StoredLeaves {
@@ -170,23 +187,23 @@ package struct SimulatedStore {
 
     // MARK: Writing
 
-    package mutating func append(_ writes: [RecordWrite], lane: Int, batch: BatchNumber) {
-        appendEntry(writes, lane: lane, batch: batch)
-        for write in writes {
+    package mutating func append(_ content: SimulatedBatch, lane: Int, batch: BatchNumber) {
+        appendEntry(content, lane: lane, batch: batch)
+        for write in content.writes {
             current[RecordName(write.key, hint: write.hint)] = write.record
             if write.hint == nil { damage[write.key] = nil }
-            for change in write.leaves {
-                currentLeaves[LeafAddress(tree: change.tree, leaf: change.leaf), default: 0] &+= change.delta
-            }
+        }
+        for change in content.leafChanges {
+            currentLeaves[LeafAddress(tree: change.tree, leaf: change.leaf), default: 0] &+= change.delta
         }
     }
 
-    private mutating func appendEntry(_ writes: [RecordWrite], lane: Int, batch: BatchNumber) {
+    private mutating func appendEntry(_ content: SimulatedBatch, lane: Int, batch: BatchNumber) {
         log.append(
             LogEntry(
-                sequence: nextSequence, writes: writes, syncedThrough: syncedThrough, lane: lane, batch: batch,
+                sequence: nextSequence, content: content, syncedThrough: syncedThrough, lane: lane, batch: batch,
                 position: nextPosition))
-        nextSequence += UInt64(writes.count)
+        nextSequence += UInt64(content.count)
         nextPosition += 1
     }
 
@@ -200,13 +217,13 @@ package struct SimulatedStore {
     package mutating func synced(_ point: SyncPoint, laneCount: Int) -> [BatchNumber?] {
         var covered = [BatchNumber?](repeating: nil, count: laneCount)
         for entry in log where entry.position >= syncedPosition && entry.position < point.position {
-            for write in entry.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
-            if !entry.writes.isEmpty { covered[entry.lane] = entry.batch }
+            for write in entry.content.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
+            if !entry.content.isEmpty { covered[entry.lane] = entry.batch }
         }
         syncedThrough = max(syncedThrough, point.sequence)
         syncedPosition = max(syncedPosition, point.position)
         // A mark of its own, so that the proof of this sync stands when the writers pause.
-        appendEntry([], lane: 0, batch: BatchNumber(rawValue: 0))
+        appendEntry(SimulatedBatch(), lane: 0, batch: BatchNumber(rawValue: 0))
         trim()
         return covered
     }
@@ -222,6 +239,20 @@ package struct SimulatedStore {
     package mutating func store(_ record: RingRecord) { ringRecord = record }
 
     package mutating func damage(_ key: ObjectKey, _ kind: Damage) { damage[key] = kind }
+
+    /// A record of a stopped node is gone from its disk; its leaf still counts it.
+    package mutating func lose(_ key: ObjectKey) {
+        precondition(log.isEmpty, "a record is lost while a process runs")
+        current[RecordName(key)] = nil
+        durable[RecordName(key)] = nil
+    }
+
+    /// A stored leaf of a stopped node is another.
+    package mutating func alter(_ leaf: LeafAddress, by delta: UInt64) {
+        precondition(log.isEmpty, "a leaf is altered while a process runs")
+        currentLeaves[leaf, default: 0] &+= delta
+        for index in storedLeaves.indices { storedLeaves[index].leaves[leaf, default: 0] &+= delta }
+    }
 
     /// Log that neither recovery nor the leaves need any more.
     private mutating func trim() {
@@ -264,17 +295,17 @@ package struct SimulatedStore {
     /// judged by what really was synced. Answers how many unsynced changes survived.
     package mutating func crash(_ loss: Loss, random: inout SeededGenerator) throws(Violation) -> Int {
         var findings: [LogFinding] = []
-        let unsynced = log.filter { !$0.writes.isEmpty && $0.position >= syncedPosition }.count
+        let unsynced = log.filter { !$0.content.isEmpty && $0.position >= syncedPosition }.count
         var survivors = loss == .suffix ? random.within(0...unsynced) : unsynced
         for entry in log {
             let finding = LogFinding.batch(
-                sequence: entry.sequence, count: UInt64(entry.writes.count), syncedThrough: entry.syncedThrough)
+                sequence: entry.sequence, count: UInt64(entry.content.count), syncedThrough: entry.syncedThrough)
             let isSynced = entry.position < syncedPosition
             switch loss {
             case .nothing:
                 findings.append(finding)
             case .suffix:
-                if !isSynced, !entry.writes.isEmpty { survivors -= 1 }
+                if !isSynced, !entry.content.isEmpty { survivors -= 1 }
                 if isSynced || survivors >= 0 { findings.append(finding) }
             case .blocks:
                 let fate = isSynced ? 0 : random.below(4)
@@ -310,7 +341,7 @@ package struct SimulatedStore {
     package func refusesDamageBelowMark(random: inout SeededGenerator) -> Bool? {
         let candidates = log.indices.filter { index in
             let entry = log[index]
-            return !entry.writes.isEmpty && log[(index + 1)...].contains { $0.syncedThrough >= entry.last }
+            return !entry.content.isEmpty && log[(index + 1)...].contains { $0.syncedThrough >= entry.last }
         }
         guard !candidates.isEmpty else { return nil }
         let damaged = random.pick(candidates)
@@ -321,7 +352,8 @@ package struct SimulatedStore {
                 index == damaged
                     ? .damage
                     : .batch(
-                        sequence: entry.sequence, count: UInt64(entry.writes.count), syncedThrough: entry.syncedThrough)
+                        sequence: entry.sequence, count: UInt64(entry.content.count), syncedThrough: entry.syncedThrough
+                    )
             )
         }
         if case .refuse = check.verdict { return true }
@@ -332,7 +364,7 @@ package struct SimulatedStore {
     private mutating func recover(through end: UInt64) {
         let leaves = recoveredLeaves(through: end)
         for entry in log where entry.last > syncedThrough && entry.last <= end {
-            for write in entry.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
+            for write in entry.content.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
         }
         current = durable
         currentLeaves = leaves
@@ -351,7 +383,7 @@ package struct SimulatedStore {
         let base = storedLeaves.last { $0.sequence <= end } ?? StoredLeaves(sequence: 0, leaves: [:])
         var leaves = base.leaves
         for entry in log where entry.sequence > base.sequence && entry.last <= end {
-            for change in entry.writes.flatMap(\.leaves) {
+            for change in entry.content.leafChanges {
                 leaves[LeafAddress(tree: change.tree, leaf: change.leaf), default: 0] &+= change.delta
             }
         }

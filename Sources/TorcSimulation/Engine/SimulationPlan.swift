@@ -101,6 +101,9 @@ package struct SimulationPlan: Sendable {
         package var rollback = 0
         package var damageRecord = 0
         package var fullDisk = 0
+        /// A disk loses a record and says nothing.
+        package var loseRecord = 0
+        package var alterLeaf = 0
         /// At a power loss, any unsynced blocks may be missing, not only the last ones.
         package var losesBlocks = false
         package var downtime = Span.milliseconds(1)...Span.milliseconds(800)
@@ -109,7 +112,7 @@ package struct SimulationPlan: Sendable {
         var weights: [Int] {
             [
                 kill, powerLoss, powerLossEverywhere, gracefulStop, failedCommit, pause, slowDisk, oneWayCut, partition,
-                clockJump, rollback, damageRecord, fullDisk,
+                clockJump, rollback, damageRecord, fullDisk, loseRecord, alterLeaf,
             ]
         }
     }
@@ -187,6 +190,7 @@ package struct SimulationPlan: Sendable {
         drawOperators(&random)
         drawReaping(&random)
         drawExpiry(&random)
+        drawScrub(&random)
         if leastFaults > 0 { gather(&random) }
     }
 }
@@ -374,6 +378,24 @@ extension SimulationPlan {
         if reaping.isOn, random.chance(500) { mix.delete = random.pick([15, 40]) }
     }
 
+    private mutating func drawScrub(_ random: inout SeededGenerator) {
+        var scrub = ScrubLimits()
+        scrub.isOn = random.chance(500)
+        let crowd = UInt64(max(1, ringSize.partitions / 64))
+        scrub.interval = (random.pick([Span.milliseconds(50), .milliseconds(300), .seconds(2)]) * crowd).duration
+        scrub.bytesPerSecond = random.pick([1 << 20, 16 << 20])
+        scrub.pageEntries = random.pick([1, 2, 512])
+        scrub.unreadableLeaves = random.pick([1, 64])
+        limits.scrub = scrub
+        guard scrub.isOn else { return }
+        if random.chance(300) { faults.alterLeaf = random.pick([2, 8]) }
+        // Whoever else forgets may be the one that holds what a disk has lost.
+        guard limits.repair.isOn, operatorCount == 0, !forgets, faults.damageRecord == 0, random.chance(500) else {
+            return
+        }
+        faults.loseRecord = random.pick([2, 8])
+    }
+
     private mutating func drawExpiry(_ random: inout SeededGenerator) {
         guard random.chance(350) else { return }
         expiryPerMille = random.pick([60, 300, 700])
@@ -394,5 +416,5 @@ extension SimulationPlan {
     }()
 
     /// Whether a node may come back with less than it had synced: then fewer promises can be checked.
-    package var forgets: Bool { faults.rollback > 0 }
+    package var forgets: Bool { faults.rollback > 0 || faults.loseRecord > 0 }
 }

@@ -27,7 +27,7 @@ extension Simulation {
         var lanes: [SimulatedLane] = []
         for lane in 0..<laneCount {
             let leaves = nodes[node].store.leafTable(layout: layout, lane: lane, laneCount: laneCount)
-            checkLeaves(leaves, node: node, lane: lane)
+            checkLeaves(leaves, node: node, lane: lane, except: nodes[node].flaws)
             let configuration = LaneConfiguration(
                 node: nodes[node].id, lane: lane, laneCount: laneCount, incarnation: incarnation, hashSeed: hashSeed,
                 limits: plan.limits)
@@ -50,12 +50,12 @@ extension Simulation {
     }
 
     /// The leaves of a lane against the records that the store holds for it.
-    func checkLeaves(_ table: LeafTable, node: Int, lane: Int) {
+    func checkLeaves(_ table: LeafTable, node: Int, lane: Int, except flaws: Set<LeafAddress>) {
         let laneCount = nodes[node].laneCount
         let records = nodes[node].store.records.filter {
             LaneConfiguration.lane(of: plan.ringSize.partition(of: $0.key.position), laneCount: laneCount) == lane
         }
-        if var found = LeafChecker(layout: layout, hashSeed: hashSeed).check(table, records: records) {
+        if var found = LeafChecker(layout: layout, hashSeed: hashSeed).check(table, records: records, except: flaws) {
             found.message = "node \(nodes[node].name), lane \(lane): " + found.message
             report(found)
         }
@@ -107,8 +107,8 @@ extension Simulation {
     func exit(_ id: ProcessID) {
         guard isRunning(id), let process = nodes[id.node].process else { return }
         for (lane, state) in process.lanes.enumerated() {
-            for (batch, writes) in state.stalledCommits {
-                nodes[id.node].store.append(writes, lane: lane, batch: batch)
+            for (number, batch) in state.stalledCommits {
+                nodes[id.node].store.append(batch, lane: lane, batch: number)
             }
         }
         let end = nodes[id.node].store.syncPoint
@@ -171,6 +171,8 @@ extension Simulation {
                 ? nodes[node].store.wipedImage() : random.pick(nodes[node].images)
             crash(node, loss)
         case 11: return damageRecord(node)
+        case 13: return loseRecord(node)
+        case 14: return alterLeaf(node)
         default:
             setSpace(random.chance(700) ? .low : .exhausted, node)
             schedule(.endFault(.fullDisk(node: node)), after: random.span(plan.faults.cutTime))
@@ -220,6 +222,54 @@ extension Simulation {
         history.forget(key: key, node: node)
         damagedKeys.insert(key)
         note(nodes[node].name, key: key, "its record of k\(key) goes bad")
+        return true
+    }
+
+    /// A node stops, and its disk has lost a record in silence: a scrub alone can find it.
+    private func loseRecord(_ node: Int) -> Bool {
+        let key = random.below(plan.keys.count)
+        let object = plan.keys[key].object
+        guard replicas(of: key).contains(node), nodes[node].process != nil else { return false }
+        crash(node, .nothing)
+        // What is acknowledged must be somewhere else.
+        guard violation == nil,
+            let own = nodes[node].store.durableRecord(of: object).flatMap({ try? Record(decoding: $0, for: object) }),
+            let held = try? own.object(),
+            replicas(of: key).contains(where: { other in
+                guard other != node, let bytes = nodes[other].store.durableRecord(of: object),
+                    let theirs = try? Record(decoding: bytes, for: object).object()
+                else { return false }
+                return theirs.merged(with: held) == theirs
+            })
+        else { return true }
+        nodes[node].store.lose(object)
+        nodes[node].forgot = now
+        nodes[node].flaws.insert(address(of: key, copies: own.header.copies))
+        history.forget(key: key, node: node)
+        damagedKeys.insert(key)
+        note(nodes[node].name, key: key, "its disk has lost k\(key)")
+        return true
+    }
+
+    private func address(of key: Int, copies: UInt8) -> LeafAddress {
+        let position = plan.keys[key].object.position
+        let tree = TreeID(partition: plan.ringSize.partition(of: position), copies: copies)
+        return LeafAddress(tree: tree, leaf: layout.leaf(of: position))
+    }
+
+    /// A node stops, and one of its stored leaves is another when it starts.
+    private func alterLeaf(_ node: Int) -> Bool {
+        let key = random.below(plan.keys.count)
+        let delta = random.next()
+        guard replicas(of: key).contains(node), nodes[node].process != nil else { return false }
+        crash(node, .nothing)
+        guard violation == nil else { return true }
+        var leaf = address(of: key, copies: plan.buckets[plan.keys[key].bucket].properties.n)
+        // One in which there is nothing, too.
+        if random.chance(300) { leaf.leaf = (leaf.leaf + 1) % layout.leavesPerPartition }
+        nodes[node].store.alter(leaf, by: delta)
+        nodes[node].flaws.insert(leaf)
+        note(nodes[node].name, key: key, "its disk has altered leaf \(leaf.leaf) of \(leaf.tree.partition)")
         return true
     }
 

@@ -86,7 +86,10 @@ extension Simulation {
         case .write(let write):
             noteVersions(ofRecord: write)
             note(nodes[node].name, key: keyIndex[write.key], "writes \(describe(write))")
-            nodes[node].process!.lanes[lane].turnWrites.append(write)
+            nodes[node].process!.lanes[lane].turnBatch.writes.append(write)
+        case .correct(let change):
+            checkCorrection(change, node: node)
+            nodes[node].process!.lanes[lane].turnBatch.corrections.append(change)
         case .commit(let batch):
             commit(batch, id, lane: lane, pending: &pending)
         case .send(let message, let target):
@@ -334,16 +337,27 @@ extension Simulation {
         }
     }
 
+    /// A leaf is set right that something is wrong with, and no other.
+    private func checkCorrection(_ change: LeafChange, node: Int) {
+        note(nodes[node].name, "sets leaf \(change.leaf) of \(change.tree.partition) n=\(change.tree.copies) right")
+        guard !nodes[node].flaws.contains(LeafAddress(tree: change.tree, leaf: change.leaf)) else { return }
+        report(
+            Violation(
+                .leafMismatch,
+                "node \(nodes[node].name) changes leaf \(change.leaf) of \(change.tree.partition) n=\(change.tree.copies), "
+                    + "which was right"))
+    }
+
     // MARK: Commits and syncs
 
     private func commit(_ batch: BatchNumber, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
         let node = id.node
-        let writes = nodes[node].process!.lanes[lane].turnWrites
-        nodes[node].process!.lanes[lane].turnWrites = []
+        let content = nodes[node].process!.lanes[lane].turnBatch
+        nodes[node].process!.lanes[lane].turnBatch = SimulatedBatch()
         if nodes[node].process!.isCommitFailing {
             // A failed write may have reached the log all the same.
             if nodes[node].process!.lanes[lane].stalledCommits.isEmpty, nodes[node].random.chance(500) {
-                nodes[node].store.append(writes, lane: lane, batch: batch)
+                nodes[node].store.append(content, lane: lane, batch: batch)
             }
             note(nodes[node].name, "a commit fails")
             return crash(node, .nothing)
@@ -351,11 +365,11 @@ extension Simulation {
         if !nodes[node].process!.lanes[lane].stalledCommits.isEmpty
             || (!isCalm && nodes[node].random.chance(plan.disk.stalledCommitPerMille))
         {
-            nodes[node].process!.lanes[lane].stalledCommits.append((batch, writes))
+            nodes[node].process!.lanes[lane].stalledCommits.append((batch, content))
             if nodes[node].process!.lanes[lane].stalledCommits.count == 1 { scheduleCommitRetry(id, lane: lane) }
             return
         }
-        append(writes, batch, node: node, lane: lane)
+        append(content, batch, node: node, lane: lane)
         pending.append(.committed(batch))
     }
 
@@ -369,14 +383,14 @@ extension Simulation {
             queue.schedule(.retryCommit(id, lane: lane), at: nodes[id.node].process!.pausedUntil)
             return
         }
-        let (batch, writes) = nodes[id.node].process!.lanes[lane].stalledCommits.removeFirst()
-        append(writes, batch, node: id.node, lane: lane)
+        let (batch, content) = nodes[id.node].process!.lanes[lane].stalledCommits.removeFirst()
+        append(content, batch, node: id.node, lane: lane)
         if !nodes[id.node].process!.lanes[lane].stalledCommits.isEmpty { scheduleCommitRetry(id, lane: lane) }
         runTurn(of: [.committed(batch)], id, lane: lane)
     }
 
-    private func append(_ writes: [RecordWrite], _ batch: BatchNumber, node: Int, lane: Int) {
-        nodes[node].store.append(writes, lane: lane, batch: batch)
+    private func append(_ content: SimulatedBatch, _ batch: BatchNumber, node: Int, lane: Int) {
+        nodes[node].store.append(content, lane: lane, batch: batch)
         if nodes[node].random.chance(plan.disk.leafStorePerMille) { nodes[node].store.storeLeaves() }
         guard !nodes[node].process!.isSyncing else { return }
         nodes[node].process!.isSyncing = true
@@ -395,7 +409,7 @@ extension Simulation {
         for (lane, batch) in covered.enumerated() {
             if let batch { enqueue(.synced(through: batch), node: id.node, lane: lane) }
         }
-        if plan.forgets, nodes[id.node].random.chance(30) {
+        if plan.faults.rollback > 0, nodes[id.node].random.chance(30) {
             nodes[id.node].images.append(nodes[id.node].store.image(at: now))
             if nodes[id.node].images.count > 4 { nodes[id.node].images.removeFirst() }
         }

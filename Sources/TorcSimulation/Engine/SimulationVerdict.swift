@@ -27,6 +27,8 @@ extension Simulation {
         guard violation == nil else { return }
         checkHints()
         guard violation == nil else { return }
+        awaitScrub()
+        guard violation == nil else { return }
         awaitRepair()
         guard violation == nil else { return }
         readRepair()
@@ -80,6 +82,35 @@ extension Simulation {
     private func hintsLeft(at node: Int) -> [RecordName] {
         nodes[node].store.hintNames.filter { hint in
             !nodes.contains { $0.id == hint.hint && $0.store.isDamaged(hint.key) }
+        }
+    }
+
+    // MARK: Scrubbing
+
+    /// How long two walks of every lane may take.
+    private static let scrubTime = Span.seconds(200)
+
+    /// What went wrong on disks in silence has been found: a walk that began after everything was whole has ended.
+    private func awaitScrub() {
+        guard nodes.contains(where: { !$0.flaws.isEmpty }) else { return }
+        func walks() -> [UInt64] {
+            listened.flatMap { nodes[$0].process!.lanes.map(\.machine.scrubStatistics.walks) }
+        }
+        let first = walks()
+        func isDone() -> Bool { zip(first, walks()).allSatisfy { $1 >= $0 + 2 } }
+        advance(to: now + Self.scrubTime, until: isDone)
+        if violation == nil, !isDone() {
+            report(Violation(.restless, "scrubbing does not come to the end of its walks"))
+        }
+    }
+
+    /// Leaves that are not judged, because something in them cannot be read.
+    private func unjudged(_ node: Int) -> Set<LeafAddress> {
+        let damaged = plan.keys.filter { nodes[node].store.isDamaged($0.object) }.map(\.object.position)
+        return nodes[node].flaws.filter { flaw in
+            damaged.contains {
+                plan.ringSize.partition(of: $0) == flaw.tree.partition && layout.leaf(of: $0) == flaw.leaf
+            }
         }
     }
 
@@ -303,6 +334,7 @@ extension Simulation {
         checkClearance()
         guard violation == nil else { return }
         advance(to: now + Self.settleTime)
+        awaitScrub()
         // Repair never rests: it may be reading a record at this very moment.
         advance(to: now + Self.settleTime) {
             self.nodes.allSatisfy { $0.process!.lanes.allSatisfy(\.machine.isIdle) }
@@ -313,7 +345,7 @@ extension Simulation {
             }
             for lane in 0..<nodes[node].laneCount {
                 let machine = nodes[node].process!.lanes[lane].machine
-                checkLeaves(machine.leaves, node: node, lane: lane)
+                checkLeaves(machine.leaves, node: node, lane: lane, except: unjudged(node))
                 let hints = nodes[node].store.hintTotals(
                     ringSize: plan.ringSize, lane: lane, laneCount: nodes[node].laneCount)
                 if machine.hints != hints {

@@ -309,6 +309,7 @@ struct VnodeRun {
             } else {
                 violations.append("what was written of \(write.key) cannot be read")
             }
+        case .correct(let change): violations.append("leaf \(change.leaf) is corrected, and nobody asked for it")
         case .commit(let number):
             if open.isEmpty { violations.append("batch \(number.rawValue) is empty") }
             batches.append(Batch(number: number, writes: open))
