@@ -43,27 +43,27 @@ import TorcReplication
     @Test(arguments: [1, 3, 512]) func whatIsWholeIsLeftAlone(pageEntries: Int) {
         var cluster = Self.cluster(pageEntries: pageEntries)
         write(40, to: &cluster)
-        passes(&cluster, seconds: 60)
+        passes(&cluster, seconds: 80)
         #expect(findings(cluster).isEmpty && cluster.corrections == 0)
         for node in cluster.nodes {
             #expect(node.lane.scrubStatistics.walks == 1)
             #expect(node.lane.scrubStatistics.total.records == 40)
         }
-        passes(&cluster, seconds: 100)
-        #expect(cluster.nodes.allSatisfy { $0.lane.scrubStatistics.walks == 2 })
+        passes(&cluster, seconds: 160)
+        #expect(cluster.nodes.allSatisfy { $0.lane.scrubStatistics.walks >= 2 } && cluster.corrections == 0)
     }
 
     /// Repair alone does not see it: the leaves are alike.
     @Test(arguments: [1, 512]) func aLostRecordComesBack(pageEntries: Int) {
         var cluster = Self.cluster(pageEntries: pageEntries)
         write(40, to: &cluster)
-        passes(&cluster, seconds: 60)
+        passes(&cluster, seconds: 80)
         let whole = cluster.nodes[1].lane.leaves
         cluster.lose(key(3), at: 2)
         cluster.lose(key(17), at: 2)
-        passes(&cluster, seconds: 40)
+        passes(&cluster, seconds: 30)
         #expect(cluster.object(key(3), at: 2) == nil)
-        passes(&cluster, seconds: 100)
+        passes(&cluster, seconds: 150)
         #expect(cluster.object(key(3), at: 2) == cluster.object(key(3), at: 1))
         #expect(cluster.object(key(17), at: 2) == cluster.object(key(17), at: 1))
         #expect(findings(cluster).count == 2 && cluster.corrections == 2)
@@ -90,9 +90,9 @@ import TorcReplication
         cluster.loseBlock(of: inOne[1], at: 2)
         cluster.lose(inOne[0], at: 2)
         cluster.lose(inOne.last!, at: 2)
-        passes(&cluster, seconds: 90)
+        passes(&cluster, seconds: 250)
         #expect(
-            findings(cluster).filter { if case .unreadableRange = $0 { true } else { false } }
+            Set(findings(cluster).filter { if case .unreadableRange = $0 { true } else { false } })
                 == [.unreadableRange(PartitionID(0), leaf: layout.leaf(of: inOne[1].position))])
         #expect(cluster.object(inOne[0], at: 2) != nil)
         #expect(cluster.object(inOne.last!, at: 2) != nil)
@@ -146,9 +146,16 @@ import TorcReplication
         }
 
         mutating func put(_ key: ObjectKey, _ value: String) {
-            let request = ClientRequest.put(
-                PutRequest(key: key, metadata: ByteBuffer(), value: ByteBuffer(string: value)))
-            handle(.client(RequestID(rawValue: UInt64(written.count)), request, deadline: now.monotonic))
+            let number = UInt64(written.count + 1)
+            var object = VersionedObject(mode: .siblings)
+            object.put(
+                Sibling(
+                    dot: Dot(actor: Actor(rawValue: 7), counter: number), timestamp: .zero, metadata: ByteBuffer(),
+                    value: ByteBuffer(string: value)),
+                context: VersionVector(), mode: .siblings)
+            let write = ReplicaWrite(
+                operation: OperationID(lane: 0, number: number), key: key, copies: 3, epoch: 1, body: object.encoded)
+            handle(.peer(from: NodeID(rawValue: 2), .write(write)))
             handle(.turnEnded)
         }
 
