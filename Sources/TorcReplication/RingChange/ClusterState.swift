@@ -154,9 +154,11 @@ package struct ClusterState: Hashable, Sendable {
     package var fencedOwners: [NodeID] { ring.members.filter(fenced.contains) }
 
     package var placement: Placement {
+        // At rest the step before had the same owners, or wrote to them, too. Who knows only an older one, such as a
+        // declared node that lost its disk, is told, instead of choosing stand-ins for owners of long ago.
         Placement(
             phase: transition?.phase ?? .settled, ring: ring, former: transition?.former,
-            floor: transition?.since ?? 0, fenced: fenced,
+            floor: transition?.since ?? ring.epoch - 1, fenced: fenced,
             fingerprint: placementFingerprint)
     }
 

@@ -32,7 +32,7 @@ package struct Placement: Hashable, Sendable {
     package let ring: Ring
     /// The one before it, while copies move.
     package let former: Ring?
-    /// Writes of older epochs are refused. 0: none is.
+    /// Writes of older epochs are refused. 0: none is. While copies move, the epoch in which they began to.
     package let floor: UInt64
     /// Tells one placement from another: trees are compared by nodes that hold the same.
     package let fingerprint: RingFingerprint
