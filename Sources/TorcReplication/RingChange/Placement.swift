@@ -70,7 +70,8 @@ package struct Placement: Hashable, Sendable {
         let next = owners(of: partition, copies, in: ring)
         guard let former else { return Replicas(next) }
         let old = owners(of: partition, copies, in: former)
-        return phase == .copying ? Replicas(old, and: next) : Replicas(next, and: old)
+        // Of a list whose members are all gone for good nothing can be read: what others have by now is all there is.
+        return phase == .copying && !old.isEmpty || next.isEmpty ? Replicas(old, and: next) : Replicas(next, and: old)
     }
 
     /// The nodes that stand in for the replicas of a partition, in their order.

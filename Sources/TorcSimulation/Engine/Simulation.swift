@@ -67,6 +67,8 @@ package final class Simulation {
     var reaped: [Int: VersionedObject] = [:]
     /// By key, the latest expiry of a version that was removed for it: whatever expired before is gone for every clock.
     var removedThrough: [Int: WallTime] = [:]
+    /// By key, the latest that all clocks of its replicas had come to before other nodes became such.
+    var formerlyAgreedExpiry: [WallTime]
     /// By key, which of its writes that read may have left out as expired.
     var finalExpired: [Int: Set<Int>] = [:]
     /// When the faults stopped: what had expired by then for every node stays expired.
@@ -124,6 +126,7 @@ package final class Simulation {
         ring = Ring(epoch: 1, size: plan.ringSize, owners: complete)
         ringChecker = RingChecker(first: ClusterState(declared: ring))
         leastCopies = plan.keys.map { plan.buckets[$0.bucket].copies }
+        formerlyAgreedExpiry = plan.keys.map { _ in WallTime(microseconds: 0) }
 
         var keyIndex: [ObjectKey: Int] = [:]
         for (index, key) in plan.keys.enumerated() { keyIndex[key.object] = index }

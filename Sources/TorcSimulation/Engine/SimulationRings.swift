@@ -207,6 +207,7 @@ extension Simulation {
     func ringInstalled(_ state: ClusterState, node: Int) {
         let phase = state.transition.map { ", \($0.phase)" } ?? ""
         coverage.noteInstalled(state)
+        if state.version.outranks(newest.version) { noteAgreedExpiry() }
         note(nodes[node].name, "holds ring \(state.version)\(phase), members \(state.ring.members.map(name))")
         for (key, known) in leastCopies.enumerated() {
             let partition = plan.ringSize.partition(of: plan.keys[key].object.position)

@@ -104,12 +104,15 @@ extension Simulation {
         }
     }
 
-    /// Leaves that are not judged, because something in them cannot be read.
+    /// Leaves that are not judged: something in them cannot be read, or so much before them that a walk goes no further.
     private func unjudged(_ node: Int) -> Set<LeafAddress> {
         let damaged = plan.keys.filter { nodes[node].store.isDamaged($0.object) }.map(\.object.position)
+        let isOneTooMany = plan.limits.scrub.unreadableLeaves == 1
         return nodes[node].flaws.filter { flaw in
             damaged.contains {
-                plan.ringSize.partition(of: $0) == flaw.tree.partition && layout.leaf(of: $0) == flaw.leaf
+                let leaf = layout.leaf(of: $0)
+                return plan.ringSize.partition(of: $0) == flaw.tree.partition
+                    && (leaf == flaw.leaf || isOneTooMany && leaf < flaw.leaf)
             }
         }
     }

@@ -284,9 +284,21 @@ extension Simulation {
         guard plan.expiryPerMille > 0, key >= 0 else { return [] }
         let judges = coordinator.map { [$0] } ?? Array(nodes.indices)
         let wall = judges.map { nodes[$0].clock.latestWall(at: now) }.max()!
-        let agreed = replicas(of: key).map { nodes[$0].clock.latestWall(at: now) }.min()!
-        let removed = removedThrough[key] ?? agreed
-        return history.expired(key: key) { $0 <= max(wall, agreed, removed) }
+        let removed = max(agreedExpiry(key), formerlyAgreedExpiry[key], removedThrough[key] ?? wall)
+        return history.expired(key: key) { $0 <= max(wall, removed) }
+    }
+
+    /// What has expired by the clocks of all replicas has done so by this.
+    private func agreedExpiry(_ key: Int) -> WallTime {
+        replicas(of: key).map { nodes[$0].clock.latestWall(at: now) }.min()!
+    }
+
+    /// Other nodes become replicas, and their clocks were not asked of what is removed by now.
+    func noteAgreedExpiry() {
+        guard plan.expiryPerMille > 0 else { return }
+        for key in plan.keys.indices {
+            formerlyAgreedExpiry[key] = max(formerlyAgreedExpiry[key], agreedExpiry(key))
+        }
     }
 
     /// What a coordinator shows has not expired by its own clock.
