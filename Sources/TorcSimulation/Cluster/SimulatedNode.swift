@@ -24,6 +24,12 @@ final class SimulatedLane {
     var stalledCommits: Deque<(number: BatchNumber, batch: SimulatedBatch)> = []
 
     init(machine: consuming Lane) { self.machine = machine }
+
+    // A read of a class's field copies the whole machine; a mutation works in place.
+    var nextDeadline: MonotonicTime? { inPlace(&machine) { $0.nextDeadline } }
+    var isIdle: Bool { inPlace(&machine) { $0.isIdle } }
+
+    private func inPlace<Value>(_ machine: inout Lane, _ read: (inout Lane) -> Value) -> Value { read(&machine) }
 }
 
 struct SimulatedControl {

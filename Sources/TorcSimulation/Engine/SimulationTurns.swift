@@ -134,7 +134,7 @@ extension Simulation {
     private static let vainTurnLimit = 1_000
 
     private func scheduleTick(_ id: ProcessID, lane: Int) {
-        guard let deadline = nodes[id.node].process!.lanes[lane].machine.nextDeadline else { return }
+        guard let deadline = nodes[id.node].process!.lanes[lane].nextDeadline else { return }
         let due = nodes[id.node].clock.time(of: deadline)
         let isVain = due <= now
         nodes[id.node].process!.lanes[lane].vainTurns = isVain ? nodes[id.node].process!.lanes[lane].vainTurns + 1 : 0

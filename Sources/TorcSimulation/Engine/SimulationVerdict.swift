@@ -296,9 +296,19 @@ extension Simulation {
         }
     }
 
+    /// Digests are told every ten seconds.
+    private func awaitProperties() {
+        let scopes = plan.buckets.map { PropertiesScope.bucket($0.id) }
+        let end = now + .seconds(30)
+        while violation == nil, now < end {
+            let entries = listened.map { node in scopes.map { nodes[node].store.properties.versioned($0) } }
+            if entries.allSatisfy({ $0 == entries[0] }) { return }
+            advance(to: now + .seconds(1))
+        }
+    }
+
     private func checkProperties() {
-        // Digests are told every ten seconds.
-        if plan.propertyChangePerMille > 0 { advance(to: now + .seconds(30)) }
+        if plan.propertyChangePerMille > 0 { awaitProperties() }
         guard violation == nil else { return }
         for bucket in plan.buckets.indices {
             let scope = PropertiesScope.bucket(plan.buckets[bucket].id)
@@ -340,7 +350,7 @@ extension Simulation {
         awaitScrub()
         // Repair never rests: it may be reading a record at this very moment.
         advance(to: now + Self.settleTime) {
-            self.nodes.allSatisfy { $0.process!.lanes.allSatisfy(\.machine.isIdle) }
+            self.nodes.allSatisfy { $0.process!.lanes.allSatisfy(\.isIdle) }
         }
         for node in listened {
             if !nodes[node].process!.control.machine.isIdle {
