@@ -260,6 +260,7 @@ package struct VnodeDialogue {
             return "r\(operation.rawValue & 0xffff): \(line(reply))"
         case .reply(let reply, .hintCoordinator), .reply(let reply, .hintPeer), .reply(let reply, .nobody):
             return "hint: \(line(reply))"
+        case .reply(let reply, .mending(let operation)): return "m\(operation.rawValue & 0xffff): \(line(reply))"
         case .reply(let reply, .reaping(let ticket)): return "b\(ticket.place): \(line(reply))"
         case .observed(.actorRetired(let key, let actor)):
             return "retired \(notation.name(of: actor)) of \(names[key]!)"
@@ -294,6 +295,7 @@ package struct VnodeDialogue {
             return "minted \(write.dot.map { "\(notation.name(of: $0.actor)):\($0.counter)" } ?? "nothing") in \(line)"
         case .mintSynced: return "synced"
         case .refused(let refusal): return "refused \(refusal)"
+        case .mended(let outcome): return "\(outcome)"
         case .buried(let isDone): return isDone ? "done" : "not done"
         }
     }

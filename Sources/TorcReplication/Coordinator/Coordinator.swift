@@ -437,7 +437,7 @@ package struct Coordinator: Sendable {
         case .read(let outcome): hintRead(id, outcome, of: target, from: view.node, now, &effects)
         case .wrote(let outcome): hinted(id, outcome, of: target, from: view.node, now, &effects)
         // What a stand-in reads is not waited for, and it mints under its own name.
-        case .deferred, .minted, .mintSynced, .refused, .buried: break
+        case .deferred, .minted, .mintSynced, .refused, .buried, .mended: break
         }
     }
 

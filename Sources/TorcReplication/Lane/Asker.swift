@@ -12,6 +12,7 @@ enum Asker: UInt64, Sendable {
     case reaping = 4
     case clearance = 5
     case scrub = 6
+    case mending = 7
 }
 
 /// Draws names for the questions of one machine. Each incarnation begins elsewhere: a peer answers an operation of

@@ -10,6 +10,7 @@
 //   store ──hints──► HintDelivery ──writes──► peers ──stored──► HintDelivery ──drops──► Vnodes
 //   store ──what is others' now──► Clearance ──discards──► Vnodes
 //   store ──everything──► Scrub ──corrections of leaves──► Vnodes
+//   all that read ──damaged records──► Mending ──reads──► peers ──copies──► Mending ──► Vnodes
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
 
@@ -24,6 +25,7 @@ package struct Lane: Sendable {
     private var hintDelivery: HintDelivery
     private var clearance: Clearance
     private var scrub: Scrub
+    private var mending: Mending
     private var placement: Placement
     /// When the lane last told how far it is: comparisons that were awaited, and whether hints were kept.
     private var told: (awaited: Int, keepsHints: Bool)?
@@ -38,6 +40,7 @@ package struct Lane: Sendable {
     private var fromClearance: [ClearanceEffect] = []
     private var fromReaper: [ReapEffect] = []
     private var fromScrub: [ScrubEffect] = []
+    private var fromMending: [MendEffect] = []
 
     /// `leaves`, `hints`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
@@ -53,6 +56,7 @@ package struct Lane: Sendable {
         hintDelivery = HintDelivery(configuration: configuration, placement: placement)
         clearance = Clearance(configuration: configuration, placement: placement)
         scrub = Scrub(configuration: configuration, layout: leaves.layout)
+        mending = Mending(configuration: configuration, placement: placement, properties: properties)
         self.placement = placement
         reaper = Reaper(configuration: configuration, placement: placement, properties: properties)
         tokens = LinkTokens(configuration: configuration)
@@ -66,6 +70,7 @@ package struct Lane: Sendable {
         if let clearing = clearance.nextDeadline { due = due.map { min($0, clearing) } ?? clearing }
         if let reaping = reaper.nextDeadline { due = due.map { min($0, reaping) } ?? reaping }
         if let scrubbing = scrub.nextDeadline { due = due.map { min($0, scrubbing) } ?? scrubbing }
+        if let mends = mending.nextDeadline { due = due.map { min($0, mends) } ?? mends }
         if let asking = tokens.nextDeadline { due = due.map { min($0, asking) } ?? asking }
         return due
     }
@@ -76,6 +81,7 @@ package struct Lane: Sendable {
     package var repairStatus: [RepairStatus] { repair.status }
     package var repairStatistics: RepairStatistics { repair.statistics }
     package var scrubStatistics: ScrubStatistics { scrub.statistics }
+    package var mendStatistics: MendStatistics { mending.statistics }
     package var reapStatus: [ReapStatus] { reaper.status }
     package var reapStatistics: ReapStatistics {
         var statistics = reaper.statistics
@@ -112,6 +118,7 @@ package struct Lane: Sendable {
             repair.peerDown(node, vnodes.leaves, now, &fromRepair)
             hintDelivery.peerDown(node, now, &fromDelivery)
             reaper.peerDown(node, now, &fromReaper)
+            mending.peerDown(node, now, &fromMending)
             tokens.peerDown(node)
         case .recordReadDeferred(let token): vnodes.recordReadDeferred(token, effects: &fromVnodes)
         case .recordRead(let token, let result):
@@ -124,7 +131,7 @@ package struct Lane: Sendable {
             case .clearance: clearance.scanned(token, entries, finished: finished, now, &fromClearance)
             case .reaping: reaper.scanned(token, entries, finished: finished, now, &fromReaper)
             case .scrub: scrub.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromScrub)
-            case .requests: break
+            case .requests, .mending: break
             }
         case .turnEnded:
             coordinator.turnEnded()
@@ -149,10 +156,12 @@ package struct Lane: Sendable {
             hintDelivery.ringChanged(placement)
             clearance.ringChanged(placement, vnodes.leaves, now)
             reaper.ringChanged(placement, now)
+            mending.ringChanged(placement, now)
         case .propertiesChanged(let entries):
             coordinator.propertiesChanged(entries)
             repair.propertiesChanged(coordinator.properties, now)
             reaper.propertiesChanged(coordinator.properties, now)
+            mending.propertiesChanged(coordinator.properties)
             told = nil
         case .suspected(let nodes):
             coordinator.suspected(nodes)
@@ -164,12 +173,14 @@ package struct Lane: Sendable {
             clearance.tick(vnodes.leaves, now, &fromClearance)
             reaper.advance(now, &fromReaper)
             scrub.tick(placement, vnodes.leaves, now, &fromScrub)
+            mending.tick(now, &fromMending)
             tokens.tick(now.monotonic, &effects)
         case .drain:
             coordinator.drain()
             repair.drain(&fromRepair)
             reaper.drain()
             scrub.drain()
+            mending.drain()
         case .repair(let request, let partition):
             repair.demanded(request, partition, vnodes.leaves, now, &fromRepair)
         }
@@ -204,6 +215,7 @@ package struct Lane: Sendable {
         repair.peerUp(node, vnodes.leaves, now, &fromRepair)
         hintDelivery.peerUp(node, now, &fromDelivery)
         reaper.peerUp(node)
+        mending.peerUp(node, now, &fromMending)
     }
 
     private mutating func receive(
@@ -224,6 +236,8 @@ package struct Lane: Sendable {
         case .wrote(let operation, _) where operation.asker == .repair,
             .readResult(let operation, _) where operation.asker == .repair:
             repair.received(message, from: node, vnodes.leaves, now, &fromRepair)
+        case .readResult(let operation, let outcome) where operation.asker == .mending:
+            mending.answered(operation, outcome, from: node, now, &fromMending)
         case .compare(let question): repair.asked(question, by: node, vnodes.leaves, &fromRepair)
         case .compared(let operation, let answer):
             repair.answered(operation, answer, from: node, vnodes.leaves, now, &fromRepair)
@@ -243,12 +257,17 @@ package struct Lane: Sendable {
     /// Carries effects between the machines until none is left.
     private mutating func settle(_ now: Now, _ effects: inout [LaneEffect]) {
         while !fromCoordinator.isEmpty || !fromVnodes.isEmpty || !fromRepair.isEmpty || !fromDelivery.isEmpty
-            || !fromClearance.isEmpty || !fromReaper.isEmpty || !fromScrub.isEmpty
+            || !fromClearance.isEmpty || !fromReaper.isEmpty || !fromScrub.isEmpty || !fromMending.isEmpty
         {
             if !fromScrub.isEmpty {
                 let wanted = fromScrub
                 fromScrub.removeAll()
-                for effect in wanted { carryOut(effect, &effects) }
+                for effect in wanted { carryOut(effect, now, &effects) }
+            }
+            if !fromMending.isEmpty {
+                let wanted = fromMending
+                fromMending.removeAll()
+                for effect in wanted { carryOut(effect, now, &effects) }
             }
             if !fromClearance.isEmpty {
                 let wanted = fromClearance
@@ -318,7 +337,7 @@ package struct Lane: Sendable {
         case .scan(let scan): effects.append(.scan(scan))
         case .send(let message, let node): send(message, to: node, &effects)
         case .repaired(let request, let report): effects.append(.repaired(request, report))
-        case .observed(let observation): effects.append(.observed(observation))
+        case .observed(let observation): observe(observation, now, &effects)
         }
     }
 
@@ -330,12 +349,33 @@ package struct Lane: Sendable {
         }
     }
 
-    private mutating func carryOut(_ effect: ScrubEffect, _ effects: inout [LaneEffect]) {
+    private mutating func carryOut(_ effect: ScrubEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .scan(let request): effects.append(.scan(request))
         case .correct(let change): vnodes.correct(change)
+        case .observed(let observation): observe(observation, now, &effects)
+        }
+    }
+
+    private mutating func carryOut(_ effect: MendEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch effect {
+        case .send(let message, let node): effects.append(.send(message, to: node))
+        case .mend(let write):
+            vnodes.submit(
+                .mend(tokens.stamped(write, to: configuration.node, isLocal: true)),
+                replyTo: .mending(write.operation), now: now, effects: &fromVnodes)
+        case .mended(let key): scrub.look(at: key, now)
         case .observed(let observation): effects.append(.observed(observation))
         }
+    }
+
+    /// Whoever finds a damaged record has it mended.
+    private mutating func observe(_ observation: LaneObservation, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch observation {
+        case .unreadableRecord(let key), .scrubbed(.unreadableRecord(let key)): mending.found(key, now)
+        default: break
+        }
+        effects.append(.observed(observation))
     }
 
     private mutating func carryOut(_ effect: HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
@@ -396,7 +436,7 @@ package struct Lane: Sendable {
             case .read(let outcome): effects.append(.send(.readResult(operation, outcome), to: node))
             case .wrote(let outcome): effects.append(.send(.wrote(operation, outcome), to: node))
             // Of mints, which are never a peer's, and of waiting, which a peer's own patience answers for.
-            case .deferred, .minted, .mintSynced, .refused, .buried: break
+            case .deferred, .minted, .mintSynced, .refused, .buried, .mended: break
             }
         case .reply(let reply, .hintCoordinator(let operation, let target)):
             coordinator.hintReplied(operation, reply, of: target, now, &fromCoordinator)
@@ -405,10 +445,12 @@ package struct Lane: Sendable {
             case .read(let outcome):
                 effects.append(.send(.hintResult(operation, target: target, outcome), to: node))
             case .wrote(let outcome): effects.append(.send(.hinted(operation, target: target, outcome), to: node))
-            case .deferred, .minted, .mintSynced, .refused, .buried: break
+            case .deferred, .minted, .mintSynced, .refused, .buried, .mended: break
             }
+        case .reply(let reply, .mending(let operation)):
+            if case .mended(let outcome) = reply { mending.written(operation, outcome, now, &fromMending) }
         case .reply(_, .nobody): break
-        case .observed(let observation): effects.append(.observed(observation))
+        case .observed(let observation): observe(observation, now, &effects)
         }
     }
 }

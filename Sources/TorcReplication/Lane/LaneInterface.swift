@@ -235,6 +235,10 @@ package enum LaneObservation: Hashable, Sendable {
     /// A write was refused because its sender read it too long ago.
     case staleWrite(ObjectKey)
     case scrubbed(ScrubFinding)
+    /// A record that could not be read is written anew with what so many other replicas hold, and synced.
+    case mended(ObjectKey, replicas: Int)
+    /// The first attempt to mend a record failed. Others follow, where waiting can help.
+    case notMended(ObjectKey, MendObstacle)
 }
 
 /// What a lane must know of its node.
@@ -287,6 +291,7 @@ package struct LaneLimits: Hashable, Sendable {
     package var repair = RepairLimits()
     package var reaping = ReapingLimits()
     package var scrub = ScrubLimits()
+    package var mending = MendingLimits()
     /// How long a write waits for a replica, or a stand-in, before a hint of it is kept by the next stand-in.
     package var writePatience = Duration.milliseconds(500)
     /// Bytes of hints that a lane keeps for one node; one more is refused `hintsFull`.

@@ -14,6 +14,9 @@
 // - A leaf is corrected by what it is off by. Writes that come meanwhile commute with that.
 // - A leaf of which something cannot be read is not judged: what it ought to be is not known.
 //
+// - A record that was mended leaves a leaf that may be wrong: that leaf is looked at by itself, between two partitions of
+//   the walk, or between two walks.
+//
 // A walk lives in memory. A restart begins a new one.
 
 import DequeModule
@@ -23,6 +26,21 @@ import TorcModel
 struct Scrub: Sendable {
     /// What a scan that fails costs of the budget.
     private static let failureBytes = 64 << 10
+
+    /// A leaf that is looked at by itself.
+    private struct Look {
+        var partition: PartitionID
+        var leaf: Int
+        var due: MonotonicTime
+        /// Times that it was written to while it was read.
+        var failures = 0
+    }
+
+    /// Leaves that wait to be looked at; one more is left for the next walk, and so is one that was written to again and
+    /// again.
+    private static let looksWaiting = 256
+    private static let looksTried = 8
+    private static let lookPause = Duration.seconds(1)
 
     /// A change of a leaf whose batch is not committed: the disk does not show it yet.
     private struct Uncommitted {
@@ -37,6 +55,12 @@ struct Scrub: Sendable {
         var partitions: ArraySlice<PartitionID>
         /// The first leaf that is not judged.
         var leaf = 0
+        /// Of each partition only the leaves before it are read.
+        var end: Int
+        /// It is this, and no part of the walk.
+        var look: Look?
+        /// A leaf was not judged for what was written to it.
+        var hasLeft = false
         /// A page ended in that leaf: `sums` is what was read of it.
         var isBegun = false
         /// By number of copies.
@@ -61,6 +85,9 @@ struct Scrub: Sendable {
     /// The scan under way ends before this leaf.
     private var scanEnd = 0
     private var nextWalk: MonotonicTime?
+    /// What is left of the walk that looks at single leaves have interrupted.
+    private var rest: ArraySlice<PartitionID>?
+    private var looks: Deque<Look> = []
     /// Leaves of the partition that is read which may not be judged: they have changed since the first of their pages
     /// was asked for, or by what was not committed then.
     private var touched: Set<Int> = []
@@ -124,12 +151,46 @@ struct Scrub: Sendable {
         _ placement: Placement, _ leaves: LeafTable, _ now: Now, _ effects: inout [ScrubEffect]
     ) {
         guard let due = nextDeadline, due <= now.monotonic, scan == nil else { return }
-        if place == nil {
-            place = Place(partitions: partitions(placement, leaves)[...], width: layout.leavesPerPartition)
-            if place!.partitions.isEmpty { endWalk(now, &effects) }
-        }
+        if place == nil { beginPlace(placement, leaves, now, &effects) }
         if place != nil { askPage(&effects) }
         setDeadline()
+    }
+
+    private mutating func beginPlace(
+        _ placement: Placement, _ leaves: LeafTable, _ now: Now, _ effects: inout [ScrubEffect]
+    ) {
+        if let look = looks.first, look.due <= now.monotonic {
+            looks.removeFirst()
+            place = Place(
+                partitions: [look.partition], leaf: look.leaf, end: look.leaf + 1, look: look,
+                cursor: bound(of: look.leaf, in: look.partition), width: 1)
+        } else if rest != nil || nextWalk! <= now.monotonic {
+            let left = rest ?? partitions(placement, leaves)[...]
+            rest = nil
+            place = wholePlace(left)
+            if left.isEmpty { endWalk(now, &effects) }
+        }
+    }
+
+    private func wholePlace(_ partitions: ArraySlice<PartitionID>) -> Place {
+        Place(partitions: partitions, end: layout.leavesPerPartition, width: layout.leavesPerPartition)
+    }
+
+    /// A record was mended.
+    mutating func look(at key: ObjectKey, _ now: Now) {
+        let look = Look(
+            partition: layout.ringSize.partition(of: key.position), leaf: layout.leaf(of: key.position),
+            due: now.monotonic)
+        enqueue(look)
+        setDeadline()
+    }
+
+    private mutating func enqueue(_ look: Look) {
+        guard limits.isOn, looks.count < Self.looksWaiting,
+            !looks.contains(where: { $0.partition == look.partition && $0.leaf == look.leaf })
+        else { return }
+        // In the order in which they are due.
+        looks.insert(look, at: looks.firstIndex { look.due < $0.due } ?? looks.endIndex)
     }
 
     /// Those of this lane that this node is a replica of, or that its leaves say something of, ascending.
@@ -149,7 +210,7 @@ struct Scrub: Sendable {
         touched.removeAll(keepingCapacity: true)
         if isTouched { touched.insert(place.leaf) }
         for change in uncommitted where change.partition == partition { touched.insert(change.leaf) }
-        scanEnd = min(place.leaf + place.width, layout.leavesPerPartition)
+        scanEnd = min(place.leaf + place.width, place.end)
         let token = numbers.nextToken()
         scan = token
         effects.append(
@@ -181,12 +242,30 @@ struct Scrub: Sendable {
             budget.spend(bytes: Self.failureBytes, at: now.monotonic)
             narrow(&effects)
         }
-        if place!.leaf == layout.leavesPerPartition || place!.unreadableLeaves >= limits.unreadableLeaves {
-            place = Place(partitions: place!.partitions.dropFirst(), width: layout.leavesPerPartition)
-            touched.removeAll(keepingCapacity: true)
-            if place!.partitions.isEmpty { endWalk(now, &effects) }
-        }
+        if place!.leaf == place!.end || place!.unreadableLeaves >= limits.unreadableLeaves { endPlace(now, &effects) }
         setDeadline()
+    }
+
+    /// A partition has been read, or a leaf that was looked at.
+    private mutating func endPlace(_ now: Now, _ effects: inout [ScrubEffect]) {
+        let ended = place!
+        touched.removeAll(keepingCapacity: true)
+        if var look = ended.look {
+            place = nil
+            look.failures += 1
+            look.due = now.monotonic.advanced(by: Self.lookPause)
+            if ended.hasLeft, look.failures < Self.looksTried { enqueue(look) }
+            return
+        }
+        let left = ended.partitions.dropFirst()
+        if left.isEmpty {
+            endWalk(now, &effects)
+        } else if looks.isEmpty {
+            place = wholePlace(left)
+        } else {
+            place = nil
+            rest = left
+        }
     }
 
     private mutating func take(
@@ -267,6 +346,7 @@ struct Scrub: Sendable {
         guard leaf != place!.leaf || place!.isReadable else { return }
         guard !touched.contains(leaf) || Mutation.scrubWithoutWaiting.isActive else {
             walk.leftLeaves += 1
+            place!.hasLeft = true
             return
         }
         for copies in Set(sums.keys).union(trees.leaves.map(\.copies)).sorted() {
@@ -291,8 +371,9 @@ struct Scrub: Sendable {
     }
 
     private mutating func setDeadline() {
-        guard limits.isOn, !isDraining, scan == nil else { return nextDeadline = nil }
-        nextDeadline = place == nil ? nextWalk : budget.opens
+        guard limits.isOn, !isDraining, scan == nil, let nextWalk else { return nextDeadline = nil }
+        guard place == nil, rest == nil else { return nextDeadline = budget.opens }
+        nextDeadline = looks.first.map { min(nextWalk, max($0.due, budget.opens)) } ?? nextWalk
     }
 }
 

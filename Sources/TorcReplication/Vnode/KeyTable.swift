@@ -99,6 +99,11 @@ struct ParkedOperations {
 
     var count: Int { 1 + others.count }
 
+    /// Nothing waits for the record but what mends it.
+    var isMendAlone: Bool {
+        if case .mend = first.request { others.isEmpty } else { false }
+    }
+
     func forEach(_ body: (Operation) -> Void) {
         body(first)
         for operation in others { body(operation) }

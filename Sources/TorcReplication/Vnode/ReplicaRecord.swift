@@ -15,6 +15,8 @@ struct ReplicaRecord {
         /// The hash of the body as the store had it: computed only when something changes.
         case asRead
         case known(copies: UInt8, ContentHash)
+        /// Something that cannot be told any more.
+        case unknown
     }
 
     /// Nil: there is no record.
@@ -34,6 +36,9 @@ struct ReplicaRecord {
     /// What is here was reaped: for readers it is nothing, and it is merged with like the tombstone that it was.
     private(set) var isGrave = false
 
+    /// There is one, and what it holds cannot be had. Everything fails until it is replaced.
+    private(set) var isUnreadable = false
+
     /// For whom it is kept; nil: it is this replica's own.
     private(set) var hint: HintNote?
     /// What it counts among the bytes that are kept for that node.
@@ -43,6 +48,13 @@ struct ReplicaRecord {
     init(hint target: NodeID? = nil) {
         contribution = .nothing
         hint = target.map { HintNote(target: $0, since: WallTime(microseconds: 0)) }
+    }
+
+    static func unreadable(hint target: NodeID? = nil) -> ReplicaRecord {
+        var record = ReplicaRecord(hint: target)
+        record.contribution = .unknown
+        record.isUnreadable = true
+        return record
     }
 
     /// Checks checksum and header, not the object.
@@ -202,6 +214,20 @@ struct ReplicaRecord {
         return .superseded(by: winner.timestamp)
     }
 
+    /// Writes what all other replicas hold over what cannot be read. Its leaf goes on counting what was there, mostly
+    /// the same: a look at the leaf follows.
+    ///
+    /// The header begins anew. Its actor may have minted dots that nobody else has seen, and how far it came is not known
+    /// any more; so it mints no more. The next mint draws an actor of which no counter was ever used.
+    mutating func replace(with write: ReplicaWrite, policy: MintingPolicy) -> Bool {
+        guard let incoming = try? VersionedObject(decoding: write.body) else { return false }
+        var next = LocalHeader(copies: write.copies)
+        if Mutation.mendKeepsActor.isActive { next.minting = .lastSeen(in: incoming.clock, policy) }
+        isUnreadable = false
+        change(to: incoming, body: write.body, header: next, key: write.key, seed: policy.seed)
+        return true
+    }
+
     // MARK: Reaping
 
     /// True: it is as the step wants it. `wall`: this node's own clock, the only one that it judges an expiry by.
@@ -291,6 +317,8 @@ struct ReplicaRecord {
             if let next { leaves.append(change(next.copies, next.hash.rawValue)) }
         case (.nothing, let next):
             leaves = next.map { [change($0.copies, $0.hash.rawValue)] } ?? []
+        case (.unknown, _):
+            leaves = []
         case (.asRead, _):
             preconditionFailure("\(key) is to be written and was never changed")
         }
@@ -312,5 +340,14 @@ extension LocalHeader {
         else { return nil }
         self.minting = nil
         return minting.actor
+    }
+}
+
+extension LocalHeader.MintingActor {
+    /// A deliberate fault: the actor of this node that others have seen, as far as they have seen it.
+    fileprivate static func lastSeen(in clock: VersionVector, _ policy: MintingPolicy) -> Self? {
+        clock.entries.last { UInt16(truncatingIfNeeded: $0.actor.rawValue >> 48) == policy.node.tag }.map {
+            Self(actor: $0.actor, incarnation: policy.incarnation, counter: $0.counter)
+        }
     }
 }

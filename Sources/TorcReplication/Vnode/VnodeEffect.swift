@@ -13,6 +13,8 @@ package enum VnodeRequest: Hashable, Sendable {
     /// Removes what this node holds no longer by the ring. Not answered: what is left is found once more.
     case discard(Discard)
     case bury(Burial)
+    /// What all other replicas hold: written over a record that cannot be read, merged with one that can.
+    case mend(ReplicaWrite)
 
     package var key: ObjectKey {
         switch self {
@@ -22,6 +24,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .drop(let drop): drop.key
         case .discard(let discard): discard.key
         case .bury(let burial): burial.key
+        case .mend(let write): write.key
         }
     }
 
@@ -33,7 +36,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .mint(let mint): mint.hint
         case .drop(let drop): drop.target
         case .discard: nil
-        case .bury: nil
+        case .bury, .mend: nil
         }
     }
 
@@ -44,6 +47,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .mint(let mint): mint.copies
         case .drop, .discard: 1
         case .bury(let burial): burial.copies
+        case .mend(let write): write.copies
         }
     }
 
@@ -51,7 +55,7 @@ package enum VnodeRequest: Hashable, Sendable {
     var payloadBytes: Int {
         switch self {
         case .read, .drop, .discard: 0
-        case .write(let write): write.body.readableBytes
+        case .write(let write), .mend(let write): write.body.readableBytes
         case .bury(let burial): burial.version.readableBytes
         case .mint(let mint):
             switch mint.change {
@@ -68,6 +72,7 @@ package enum VnodeRequest: Hashable, Sendable {
         case .mint(let mint): space == .low && mint.change == .delete && mint.hint == nil
         // A hint is a client's write that comes later.
         case .write(let write): space == .low && (write.operation.asker == .repair || write.isDelete)
+        case .mend: space == .low
         // A grave is written before a record goes.
         case .bury(let burial):
             space == .low || burial.step == .hold || burial.step == .expired || burial.step == .forget
@@ -79,6 +84,7 @@ package enum VnodeRequest: Hashable, Sendable {
         switch self {
         case .drop, .discard: nil
         case .bury: .buried(false)
+        case .mend: .mended(.failed(failure))
         case .read: .read(.failed(failure))
         case .write: .wrote(.failed(failure))
         case .mint:

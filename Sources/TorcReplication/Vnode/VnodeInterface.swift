@@ -16,6 +16,7 @@ package enum ReplyAddress: Hashable, Sendable {
     /// A coordinator at another node, or in another lane, of what is kept for a node.
     case hintPeer(NodeID, OperationID, target: NodeID)
     case reaping(BurialTicket)
+    case mending(OperationID)
     case nobody
 
     var isRepair: Bool {
@@ -116,4 +117,5 @@ package enum VnodeReply: Hashable, Sendable {
     case refused(Refusal)
     /// Whether the record is as a step of reaping wants it.
     case buried(Bool)
+    case mended(MendOutcome)
 }

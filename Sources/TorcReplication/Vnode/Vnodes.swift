@@ -14,7 +14,8 @@
 // - Nothing rests on an unsynced record. A reply that speaks of a record leaves after the sync of the last
 //   batch that wrote it, even if its own operation wrote nothing. So such a record stays in memory until that
 //   sync, where it is known to be unsynced; the store would show it as if it were safe.
-// - A record that cannot be read is never written over.
+// - A record that cannot be read is never written over, except by what all other replicas hold (`Mending`). What runs
+//   before that fails, what comes after runs on it.
 // - The leaves change with the record, by what this turn's batch adds to what the last one held.
 //
 // An operation that is alone in its turn costs one lookup of its key and one removal.
@@ -172,16 +173,10 @@ package struct Vnodes: Sendable {
         _ token: StoreToken, _ result: StoreRead, now: Now, effects: inout [VnodeEffect]
     ) {
         guard let slot = awaiting(token), case .reading(let parked) = keys.take(slot) else { return }
-        if let record = record(from: result, keys[slot].name) {
-            runAll(parked, on: record, slot: slot, now: now, effects: &effects)
-            return
-        }
-        effects.append(.observed(.unreadableRecord(keys[slot].key)))
-        keys.vacate(slot)
-        parked.forEach {
-            unpark($0.request)
-            fail($0, .unreadable, effects: &effects)
-        }
+        let record = record(from: result, keys[slot].name)
+        // Whoever mends it knows.
+        if record.isUnreadable, !parked.isMendAlone { effects.append(.observed(.unreadableRecord(keys[slot].key))) }
+        runAll(parked, on: record, slot: slot, now: now, effects: &effects)
     }
 
     /// Sets a leaf right, by what it is off by: changes of its records commute with that.
@@ -249,8 +244,10 @@ package struct Vnodes: Sendable {
         if request.hint != nil { return request.isHintWrite && !keepsHints ? .notHeld : nil }
         if case .discard = request { return nil }
         guard isHeld(partition, copies: request.copies) else { return .notHeld }
-        if case .write(let write) = request, write.epoch < floor, !Mutation.takeWritesOfFormerRing.isActive {
-            return .otherRing
+        switch request {
+        case .write(let write), .mend(let write):
+            if write.epoch < floor, !Mutation.takeWritesOfFormerRing.isActive { return .otherRing }
+        default: break
         }
         return nil
     }
@@ -300,15 +297,14 @@ package struct Vnodes: Sendable {
         return nil
     }
 
-    /// Nil when there is one that cannot be read.
-    private func record(from result: StoreRead, _ name: KeyTable.Name) -> ReplicaRecord? {
+    private func record(from result: StoreRead, _ name: KeyTable.Name) -> ReplicaRecord {
         switch result {
         case .absent: return ReplicaRecord(hint: name.hint)
         case .found(let bytes):
             if let record = try? ReplicaRecord(decoding: bytes, for: name.key, hint: name.hint) { return record }
         case .failed: break
         }
-        return Mutation.overwriteUnreadable.isActive ? ReplicaRecord(hint: name.hint) : nil
+        return Mutation.overwriteUnreadable.isActive ? ReplicaRecord(hint: name.hint) : .unreadable(hint: name.hint)
     }
 
     // MARK: Running
@@ -335,6 +331,10 @@ package struct Vnodes: Sendable {
         effects: inout [VnodeEffect]
     ) {
         let address = operation.address
+        if case .mend(let write) = operation.request {
+            return mend(write, on: &record, slot: slot, replyTo: address, now: now, effects: &effects)
+        }
+        if record.isUnreadable { return fail(operation, .unreadable, effects: &effects) }
         let wasChanged = record.isChanged
         defer { if record.isChanged, !wasChanged { changed.append(slot) } }
         switch operation.request {
@@ -372,6 +372,7 @@ package struct Vnodes: Sendable {
                     reply(.wrote(outcome), to: address, whenSynced: record, effects: &effects)
                 }
             }
+        case .mend: preconditionFailure("a mend is run elsewhere")
         case .discard(let discard):
             guard let copies = record.header?.copies, !isHeld(keys[slot].partition, copies: copies) else { return }
             record.discard(discard.key, seed: configuration.hashSeed)
@@ -414,6 +415,30 @@ package struct Vnodes: Sendable {
                     reply(.mintSynced, to: address, whenSynced: record, effects: &effects)
                 }
             }
+        }
+    }
+
+    private mutating func mend(
+        _ write: ReplicaWrite, on record: inout ReplicaRecord, slot: Int, replyTo address: ReplyAddress, now: Now,
+        effects: inout [VnodeEffect]
+    ) {
+        let wasChanged = record.isChanged
+        defer { if record.isChanged, !wasChanged { changed.append(slot) } }
+        var outcome = MendOutcome.merged
+        if isStale(write, now) {
+            outcome = .failed(.stale)
+        } else if record.isUnreadable || (try? record.decoded()) == nil && record.header != nil {
+            outcome = record.replace(with: write, policy: policy) ? .replaced : .failed(.malformed)
+        } else {
+            // Somebody could read it again, or has mended it.
+            let (merged, retired) = record.merge(write, limits: configuration.limits, seed: configuration.hashSeed)
+            observe(retired, of: write.key, effects: &effects)
+            if case .failed(let failure) = merged { outcome = .failed(failure) }
+        }
+        if case .failed = outcome {
+            effects.append(.reply(.mended(outcome), address))
+        } else {
+            reply(.mended(outcome), to: address, whenSynced: record, effects: &effects)
         }
     }
 

@@ -65,6 +65,7 @@ package struct ServerConfiguration: Sendable {
 
     /// More lanes than this gain little on any machine that was measured.
     package static let maximumLanesByDefault = 4
+    private static let requestTimeoutByDefault = 10_000
     /// The largest key file that is read.
     package static let maximumKeyFileBytes = 4 << 10
 }
@@ -188,6 +189,9 @@ extension ServerConfiguration {
         limits.scrub.isOn = scrubBytes > 0
         limits.scrub.bytesPerSecond = max(1, scrubBytes / laneCount)
         limits.scrub.interval = .seconds(values.integer(.scrubInterval) ?? 86_400)
+        // Longer than a request takes, unless a client names a longer timeout than this node does.
+        limits.mending.delay = max(
+            limits.mending.delay, .milliseconds(2 * (values.integer(.requestTimeout) ?? Self.requestTimeoutByDefault)))
         let reapBytes = values.integer(.reapBytes) ?? 4 << 20
         limits.reaping.isOn = reapBytes > 0
         limits.reaping.judgesAge = true
@@ -201,7 +205,7 @@ extension ServerConfiguration {
         memoryBudgetBytes = values.integer(.memoryBudget) ?? 256 << 20
         diskReserve = UInt64(values.integer(.diskReserve) ?? 1 << 30)
         membershipPeriod = .milliseconds(values.integer(.membershipPeriod) ?? 500)
-        requestTimeout = .milliseconds(values.integer(.requestTimeout) ?? 10_000)
+        requestTimeout = .milliseconds(values.integer(.requestTimeout) ?? Self.requestTimeoutByDefault)
         stopTimeout = .milliseconds(values.integer(.stopTimeout) ?? 5_000)
         logLevel = Logger.Level(rawValue: values.text(.logLevel) ?? "info") ?? .info
         logJSON = values.boolean(.logJSON) ?? false

@@ -182,6 +182,7 @@ final class LaneDriver: @unchecked Sendable {
         copy.repair = lane.repairStatistics
         copy.reaping = lane.reapStatistics
         copy.scrub = lane.scrubStatistics
+        copy.mending = lane.mendStatistics
         for total in lane.hints.values {
             copy.hintsHeld += UInt64(total.records)
             copy.hintBytesHeld += UInt64(total.bytes)
@@ -507,6 +508,14 @@ final class LaneDriver: @unchecked Sendable {
             metrics.staleWrites += 1
             logger.debug("a write was read too long ago by its sender", metadata: ["key": "\(key)"])
         case .scrubbed(let finding): note(finding)
+        case .mended(let key, let replicas):
+            logger.notice(
+                "a damaged record is mended: it was written anew with what the other replicas hold",
+                metadata: ["key": "\(key)", "replicas": "\(replicas)"])
+        case .notMended(let key, let obstacle):
+            logger.warning(
+                "a damaged record could not be mended yet",
+                metadata: ["key": "\(key)", "reason": "\(obstacle.reason)"])
         }
     }
 
@@ -519,7 +528,7 @@ final class LaneDriver: @unchecked Sendable {
         case .unreadableRecord(let key):
             metrics.unreadableRecords += 1
             logger.error(
-                "a record on disk is damaged; it is not written over, and counts as a copy that does not answer",
+                "a record on disk is damaged; until it is mended it counts as a copy that does not answer",
                 metadata: ["key": "\(key)"])
         case .unreadableRange(let partition, let leaf):
             logger.error(
@@ -534,6 +543,19 @@ final class LaneDriver: @unchecked Sendable {
                     "unreadable": "\(walk.unreadableRecords + walk.unreadableRanges)",
                     "left": "\(walk.leftLeaves)",
                 ])
+        }
+    }
+}
+
+extension MendObstacle {
+    fileprivate var reason: String {
+        switch self {
+        case .alone: "no other node holds a copy"
+        case .absent: "no other replica holds anything under this key"
+        case .unreachable(let node): "\(node) cannot be reached"
+        case .silent(let node): "\(node) does not answer"
+        case .refused(let node, let failure): "\(node) answers: \(failure)"
+        case .unwritten(let failure): "it cannot be written: \(failure)"
         }
     }
 }

@@ -56,6 +56,7 @@ struct LaneMetrics: Sendable {
     var repair = RepairStatistics()
     var reaping = ReapStatistics()
     var scrub = ScrubStatistics()
+    var mending = MendStatistics()
     /// Writes of other nodes that were refused for their age.
     var staleWrites: UInt64 = 0
     /// Writes that were kept for a node that could not take them, and those that were refused for their number.
@@ -93,6 +94,7 @@ struct LaneMetrics: Sendable {
         reaping.add(other.reaping)
         scrub.walks += other.scrub.walks
         scrub.total.add(other.scrub.total)
+        mending.add(other.mending)
         for counter in Self.counters { self[keyPath: counter.path] += other[keyPath: counter.path] }
     }
 

@@ -41,7 +41,7 @@ struct Statistics: Sendable {
         fields.append(("store", Self.json(store)))
         fields.append(("repair", metrics.repair.json))
         fields.append(("reaping", metrics.reaping.json))
-        fields.append(("scrub", metrics.scrub.json))
+        fields.append(("scrub", metrics.scrub.json(metrics.mending)))
         for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
     }
@@ -73,9 +73,11 @@ struct Statistics: Sendable {
 }
 
 extension ScrubStatistics {
-    var json: String {
+    func json(_ mending: MendStatistics) -> String {
         "{\"walks\":\(walks),\"records\":\(total.records),\"scanned_bytes\":\(total.bytes),"
             + "\"corrected_leaves\":\(total.correctedLeaves),\"unreadable_records\":\(total.unreadableRecords),"
-            + "\"unreadable_ranges\":\(total.unreadableRanges),\"left_leaves\":\(total.leftLeaves)}"
+            + "\"unreadable_ranges\":\(total.unreadableRanges),\"left_leaves\":\(total.leftLeaves),"
+            + "\"mended_records\":\(mending.mended),\"failed_mends\":\(mending.failed),"
+            + "\"records_to_mend\":\(mending.waiting)}"
     }
 }

@@ -20,6 +20,8 @@ package struct Coverage: Hashable, Sendable {
         // What operators ordered, and rings that a node held.
         case stageJoin, stageLeave, stageRemove, stageReplace, forceGeneration
         case ringCopying, ringRetiring, ringSettledAgain, ringFencing
+        // What followed from them.
+        case mended
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,

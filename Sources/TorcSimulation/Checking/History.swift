@@ -54,6 +54,8 @@ package struct WriteRecord: Sendable {
     package var shown: VirtualTime?
     /// When a strict read that showed it ended, for the first time.
     package var shownByStrictRead: VirtualTime?
+    /// Its only copies on primaries went bad: no later quorum need meet it.
+    package var isLost = false
 
     package var mayStand: Bool { outcome != .refused }
     package var isAcknowledged: Bool { acknowledged != nil }
@@ -152,7 +154,7 @@ package struct History: Sendable {
             writes[id].outcome = .acknowledged
             if writes[id].acknowledged == nil {
                 writes[id].acknowledged = time
-                writes[id].needed = min(needed, primaries ?? needed)
+                writes[id].needed = writes[id].isLost ? 0 : min(needed, primaries ?? needed)
                 writes[id].acknowledgedCopies = needed
             }
         case .refused:
@@ -179,6 +181,16 @@ package struct History: Sendable {
     package mutating func forget(key: Int, node: Int) {
         for id in writesByKey[key] { writes[id].holders &= ~(1 << UInt64(node)) }
     }
+
+    /// No primary holds a copy of it any more that can be read.
+    package mutating func lose(_ id: Int) {
+        writes[id].isLost = true
+        writes[id].needed = 0
+        writes[id].shownByStrictRead = nil
+    }
+
+    /// It is acknowledged now, and primaries hold copies that can be read.
+    package mutating func keep(_ id: Int) { writes[id].isLost = false }
 
     package mutating func noteShown(_ read: ReadObservation, strict: Bool) {
         for id in read.values where writes.indices.contains(id) {

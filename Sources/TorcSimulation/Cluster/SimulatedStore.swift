@@ -110,6 +110,9 @@ package struct SimulatedStore {
     private var currentLeaves: [LeafAddress: UInt64] = [:]
     private var storedLeaves: [StoredLeaves] = [StoredLeaves(sequence: 0, leaves: [:])]
     private var damage: [ObjectKey: Damage] = [:]
+    /// What a crash brings back: damage, and the log's last number when it struck. It is gone when a later write of the
+    /// record is durable.
+    private var durableDamage: [ObjectKey: (kind: Damage, since: UInt64)] = [:]
     package private(set) var properties = PropertiesTable()
     package private(set) var membershipIncarnation = MembershipIncarnation.unheard
     /// What the node holds of rings. It does not go back with the folder: a member that forgot its votes could help
@@ -217,7 +220,7 @@ package struct SimulatedStore {
     package mutating func synced(_ point: SyncPoint, laneCount: Int) -> [BatchNumber?] {
         var covered = [BatchNumber?](repeating: nil, count: laneCount)
         for entry in log where entry.position >= syncedPosition && entry.position < point.position {
-            for write in entry.content.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
+            makeDurable(entry)
             if !entry.content.isEmpty { covered[entry.lane] = entry.batch }
         }
         syncedThrough = max(syncedThrough, point.sequence)
@@ -226,6 +229,15 @@ package struct SimulatedStore {
         appendEntry(SimulatedBatch(), lane: 0, batch: BatchNumber(rawValue: 0))
         trim()
         return covered
+    }
+
+    private mutating func makeDurable(_ entry: LogEntry) {
+        for write in entry.content.writes {
+            durable[RecordName(write.key, hint: write.hint)] = write.record
+            if write.hint == nil, let damage = durableDamage[write.key], damage.since < entry.sequence {
+                durableDamage[write.key] = nil
+            }
+        }
     }
 
     package mutating func store(_ entries: [PropertiesEntry]) {
@@ -238,7 +250,10 @@ package struct SimulatedStore {
 
     package mutating func store(_ record: RingRecord) { ringRecord = record }
 
-    package mutating func damage(_ key: ObjectKey, _ kind: Damage) { damage[key] = kind }
+    package mutating func damage(_ key: ObjectKey, _ kind: Damage) {
+        damage[key] = kind
+        durableDamage[key] = (kind, since: nextSequence - 1)
+    }
 
     /// A record of a stopped node is gone from its disk; its leaf still counts it.
     package mutating func lose(_ key: ObjectKey) {
@@ -284,6 +299,7 @@ package struct SimulatedStore {
         durable = image.durable
         current = durable
         damage = [:]
+        durableDamage = [:]
         currentLeaves = image.leaves
         properties = image.properties
         membershipIncarnation = image.membershipIncarnation
@@ -364,9 +380,10 @@ package struct SimulatedStore {
     private mutating func recover(through end: UInt64) {
         let leaves = recoveredLeaves(through: end)
         for entry in log where entry.last > syncedThrough && entry.last <= end {
-            for write in entry.content.writes { durable[RecordName(write.key, hint: write.hint)] = write.record }
+            makeDurable(entry)
         }
         current = durable
+        damage = durableDamage.mapValues(\.kind)
         currentLeaves = leaves
         storedLeaves = [StoredLeaves(sequence: end, leaves: leaves)]
         emptyLog(after: end)

@@ -217,7 +217,7 @@ extension Simulation {
     func key(of observation: LaneObservation) -> Int? {
         switch observation {
         case .readRepaired(let key, _), .actorRetired(let key, _), .unreadableRecord(let key), .lwwRestamped(let key),
-            .staleWrite(let key):
+            .staleWrite(let key), .mended(let key, _), .notMended(let key, _), .scrubbed(.unreadableRecord(let key)):
             keyIndex[key]
         default: nil
         }
@@ -228,6 +228,7 @@ extension Simulation {
         case .readRepaired(let key, let replicas): "read repair of \(name(key)) on \(replicas)"
         case .actorRetired(let key, let actor): "actor \(actor) of \(name(key)) retired"
         case .unreadableRecord(let key): "unreadable \(name(key))"
+        case .mended(let key, let replicas): "mended \(name(key)) with what \(replicas) hold"
         case .lwwRestamped(let key): "restamped \(name(key))"
         case .duplicateForwardIgnored(let node): "repeated forward of \(name(node)) ignored"
         case .exchanged(let pair, let failed, let differing):

@@ -191,6 +191,7 @@ package struct SimulationPlan: Sendable {
         drawReaping(&random)
         drawExpiry(&random)
         drawScrub(&random)
+        drawMending()
         if leastFaults > 0 { gather(&random) }
     }
 }
@@ -394,6 +395,27 @@ extension SimulationPlan {
             return
         }
         faults.loseRecord = random.pick([2, 8])
+    }
+
+    /// From a generator of its own: what else a seed is stays as it was before there was mending.
+    private mutating func drawMending() {
+        var random = SeededGenerator(seed: seed ^ 0x4d45_4e44)
+        var mending = MendingLimits()
+        // The clock of a node may run fast, and a process that hangs may hear of a deadline late.
+        mending.delay = ((timeout.upperBound + .seconds(1)) * 5).duration / 4
+        mending.records = random.pick([1, 4, 256])
+        mending.inFlight = random.pick([1, 4])
+        mending.patience = max(random.pick([Span.milliseconds(200), .seconds(1)]), network.delay.longest * 2).duration
+        mending.firstBackoff = .milliseconds(20)
+        mending.lastBackoff = .milliseconds(500)
+        limits.mending = mending
+        guard limits.scrub.isOn, !forgets, operatorCount == 0, !faults.weights.allSatisfy({ $0 == 0 }),
+            random.chance(400)
+        else { return }
+        faults.damageRecord = random.pick([4, 16])
+        // Long enough for a record to be mended while clients go on.
+        let length = Span(nanoseconds: 4 * UInt64(mending.delay / .nanoseconds(1)))
+        thinkTime = max(thinkTime, Span(nanoseconds: 2 * length.nanoseconds * UInt64(clientCount) / UInt64(operations)))
     }
 
     private mutating func drawExpiry(_ random: inout SeededGenerator) {

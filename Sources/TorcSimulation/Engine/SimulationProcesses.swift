@@ -221,6 +221,7 @@ extension Simulation {
         nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
         history.forget(key: key, node: node)
         damagedKeys.insert(key)
+        noteLost(key: key)
         note(nodes[node].name, key: key, "its record of k\(key) goes bad")
         return true
     }
@@ -251,7 +252,7 @@ extension Simulation {
         return true
     }
 
-    private func address(of key: Int, copies: UInt8) -> LeafAddress {
+    func address(of key: Int, copies: UInt8) -> LeafAddress {
         let position = plan.keys[key].object.position
         let tree = TreeID(partition: plan.ringSize.partition(of: position), copies: copies)
         return LeafAddress(tree: tree, leaf: layout.leaf(of: position))

@@ -104,6 +104,7 @@ extension Simulation {
             enqueueControl(.progress(lane: lane, progress), node: node)
         case .observed(let observation):
             note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
+            if case .mended = observation { coverage.note(.mended) }
         }
     }
 
@@ -357,6 +358,7 @@ extension Simulation {
         if nodes[node].process!.isCommitFailing {
             // A failed write may have reached the log all the same.
             if nodes[node].process!.lanes[lane].stalledCommits.isEmpty, nodes[node].random.chance(500) {
+                for write in content.writes { noteMend(write, node: node) }
                 nodes[node].store.append(content, lane: lane, batch: batch)
             }
             note(nodes[node].name, "a commit fails")
@@ -371,6 +373,25 @@ extension Simulation {
         }
         append(content, batch, node: node, lane: lane)
         pending.append(.committed(batch))
+    }
+
+    /// A damaged record is written over: its leaf goes on counting what it held, until a scrub looks.
+    private func noteMend(_ write: RecordWrite, node: Int) {
+        guard write.hint == nil, nodes[node].store.isDamaged(write.key), let key = keyIndex[write.key] else { return }
+        var sums: [LeafAddress: UInt64] = [:]
+        func add(_ bytes: ByteBuffer?, sign: UInt64) {
+            guard let record = bytes.flatMap({ try? Record(decoding: $0, for: write.key) }), !record.isGrave else {
+                return
+            }
+            let hash = hashSeed.contentHash(key: write.key, body: record.body).rawValue
+            sums[address(of: key, copies: record.header.copies), default: 0] &+= hash &* sign
+        }
+        add(write.record, sign: 1)
+        add(nodes[node].store.intactRecord(of: write.key), sign: .max)
+        for change in write.leaves {
+            sums[LeafAddress(tree: change.tree, leaf: change.leaf), default: 0] &-= change.delta
+        }
+        nodes[node].flaws.formUnion(sums.filter { $0.value != 0 }.keys)
     }
 
     private func scheduleCommitRetry(_ id: ProcessID, lane: Int) {
@@ -390,6 +411,7 @@ extension Simulation {
     }
 
     private func append(_ content: SimulatedBatch, _ batch: BatchNumber, node: Int, lane: Int) {
+        for write in content.writes { noteMend(write, node: node) }
         nodes[node].store.append(content, lane: lane, batch: batch)
         if nodes[node].random.chance(plan.disk.leafStorePerMille) { nodes[node].store.storeLeaves() }
         guard !nodes[node].process!.isSyncing else { return }

@@ -25,6 +25,8 @@ extension Simulation {
         awaitOneRing()
         checkRings()
         guard violation == nil else { return }
+        awaitMending()
+        guard violation == nil else { return }
         checkHints()
         guard violation == nil else { return }
         awaitScrub()
@@ -83,6 +85,42 @@ extension Simulation {
         nodes[node].store.hintNames.filter { hint in
             !nodes.contains { $0.id == hint.hint && $0.store.isDamaged(hint.key) }
         }
+    }
+
+    // MARK: Mending
+
+    /// Damaged records are written anew, where another replica holds something.
+    private func awaitMending() {
+        guard plan.limits.scrub.isOn else { return }
+        let begin = now
+        while let (node, key) = firstToMend() {
+            if now > begin + Self.scrubTime {
+                return report(
+                    Violation(
+                        .leftover, key: key,
+                        "node \(nodes[node].name) keeps a damaged record of k\(key), which others hold"))
+            }
+            // A scrub finds a block that cannot be read, and not which records are in it: that takes a read.
+            readEverything(key, at: node)
+            advance(to: now + .milliseconds(500))
+            guard violation == nil else { return }
+        }
+        note("all", "all damaged records mended after \(now - begin)")
+        advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
+    }
+
+    private func firstToMend() -> (node: Int, key: Int)? {
+        for key in plan.keys.indices {
+            let object = plan.keys[key].object
+            func isDamaged(_ node: Int) -> Bool { nodes[node].store.isDamaged(object) }
+            let holders = replicas(of: key)
+            let isHeld = holders.contains { node in
+                guard !isDamaged(node), let bytes = nodes[node].store.durableRecord(of: object) else { return false }
+                return (try? Record(decoding: bytes, for: object)).map { !$0.isGrave } ?? false
+            }
+            if isHeld, let damaged = holders.first(where: isDamaged) { return (damaged, key) }
+        }
+        return nil
     }
 
     // MARK: Scrubbing
@@ -197,14 +235,14 @@ extension Simulation {
     }
 
     /// Reads every replica that can read its record.
-    private func readEverything(_ key: Int) {
+    private func readEverything(_ key: Int, at node: Int? = nil) {
         let object = plan.keys[key].object
         var request = GetRequest(key: object)
         request.options.r = .count(UInt8(readableReplicas(key)))
         request.options.pr = .count(0)
         request.options.notFoundOK = true
         request.options.basicQuorum = false
-        let node = clients.random.pick(listened)
+        let node = node ?? clients.random.pick(listened)
         submit(
             .get(request), .read(options: request.options, head: false, isFinal: true), client: Workload.finalReader,
             key: key, node: node)

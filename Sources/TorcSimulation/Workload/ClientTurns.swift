@@ -223,6 +223,7 @@ extension Simulation {
         }
         let listened = listened.reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
         history.setHolders(write, (copiesMayGo ? primaryHolders : holders) & ~damaged & listened)
+        if primaryHolders & ~damaged != 0 { history.keep(write) } else if damaged != 0 { history.lose(write) }
         // A node that forgot since may have acknowledged it before.
         let forgetful = nodes.indices.filter { nodes[$0].forgot.map { $0 >= record.invoked } ?? false }
             .reduce(UInt64(0)) { $0 | 1 << UInt64($1) }
@@ -250,6 +251,17 @@ extension Simulation {
         case .put: return numbers.write
         case .delete: return numbers.delete
         case .get: return numbers.read
+        }
+    }
+
+    /// Where a record has gone bad, what no other replica holds is lost: it is mended with what they hold.
+    func noteLost(key: Int) {
+        let object = plan.keys[key].object
+        guard replicas(of: key).contains(where: { nodes[$0].store.isDamaged(object) }) else { return }
+        let copies = durableCopies(of: key).filter { !nodes[$0.node].store.isDamaged(object) }
+        for id in history.writesByKey[key]
+        where DurabilityChecker().holders(of: id, dots: dots.dots(of: id), copies: copies, in: history) == 0 {
+            history.lose(id)
         }
     }
 
@@ -411,6 +423,7 @@ extension Simulation {
         let checker = ReadChecker()
         report(checker.check(read, in: history))
         history.noteShown(read, strict: checker.isStrict(read, history.promises[open.key]))
+        noteLost(key: open.key)
     }
 
     /// True when the client tries again.
