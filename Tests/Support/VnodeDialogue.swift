@@ -3,7 +3,7 @@
 //   lane.read("k", by: "c1")      == ["ask k"]
 //   lane.arrives("k")             == ["c1: object {A:1} A:1=x@5"]
 //
-// An address is c and a number for a coordinator of the lane, p and a number for a peer. The store behind it
+// An address is c and a number for a coordinator of the lane, p and a number for a peer, m and a number for what mends. The store behind it
 // is a dictionary: a turn's writes are in it from their commit on. It never calls anything safe: a test says
 // what is synced.
 
@@ -92,6 +92,13 @@ package struct VnodeDialogue {
         return submit(name, .write(write), address)
     }
 
+    package mutating func mend(_ name: String, _ object: String, by: String) -> [String] {
+        let (address, operation) = address(by)
+        let write = ReplicaWrite(
+            operation: operation, key: Self.key(name), copies: 3, epoch: 1, body: notation.object(object).encoded)
+        return submit(name, .mend(write), address)
+    }
+
     /// A context is written as its clock, with the largest stamp after it: {A:1}@5.
     package mutating func put(
         _ name: String, _ value: String, context: String? = nil, mode: ConflictMode = .siblings, writeID: UInt64? = nil,
@@ -136,8 +143,11 @@ package struct VnodeDialogue {
 
     private func address(_ text: String) -> (ReplyAddress, OperationID) {
         let operation = OperationID(lane: 0, number: UInt64(text.dropFirst())!)
-        return text.first == "c"
-            ? (.coordinator(operation), operation) : (.peer(NodeID(rawValue: 2), operation), operation)
+        switch text.first {
+        case "c": return (.coordinator(operation), operation)
+        case "m": return (.mending(operation), operation)
+        default: return (.peer(NodeID(rawValue: 2), operation), operation)
+        }
     }
 
     private var now: Now { Now(monotonic: .zero, wall: wall) }
@@ -187,6 +197,11 @@ package struct VnodeDialogue {
     // MARK: State
 
     package var isIdle: Bool { vnodes.isIdle }
+
+    package var space: DiskSpace {
+        get { vnodes.space }
+        set { vnodes.space = newValue }
+    }
 
     package func status(_ name: String) -> Vnodes.Status? { vnodes.status(of: Self.key(name)) }
 

@@ -425,7 +425,7 @@ package struct Coordinator: Sendable {
         case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), now, &effects)
         case .mintSynced: conclude(id, puts[id]?.mintSynced(view, now, &effects), now, &effects)
         case .refused(let refusal): conclude(id, puts[id]?.refused(refusal), now, &effects)
-        case .buried: break
+        case .buried, .mended: break
         }
     }
 

@@ -1,6 +1,5 @@
 // Between mending and its lane, and its bounds.
 
-package import NIOCore
 package import TorcModel
 
 package struct MendingLimits: Hashable, Sendable {
