@@ -63,6 +63,24 @@ import TorcSimulation
         #expect(store.read(Self.keys[1]) == .absent)
     }
 
+    /// What was written over it and is lost leaves it damaged.
+    @Test func damageComesBackWithWhatWasDamaged() throws {
+        var outcomes: Set<Int> = []
+        for seed in UInt64(1)...40 {
+            var random = SeededGenerator(seed: seed)
+            var store = SimulatedStore()
+            store.append(SimulatedBatch(writes: [write(0, "old")]), lane: 0, batch: BatchNumber(rawValue: 1))
+            _ = store.synced(store.syncPoint, laneCount: 1)
+            store.damage(Self.keys[0], .block)
+            store.append(SimulatedBatch(writes: [write(0, "new")]), lane: 0, batch: BatchNumber(rawValue: 2))
+            #expect(store.read(Self.keys[0]) == .found(ByteBuffer(string: "new")))
+            let survived = try store.crash(.suffix, random: &random)
+            outcomes.insert(survived)
+            #expect(store.read(Self.keys[0]) == (survived == 1 ? .found(ByteBuffer(string: "new")) : .failed))
+        }
+        #expect(outcomes == [0, 1])
+    }
+
     @Test func aDamagedRecordIsNotTheRecord() {
         var store = SimulatedStore()
         store.append(SimulatedBatch(writes: [write(0, "abc")]), lane: 0, batch: BatchNumber(rawValue: 1))
