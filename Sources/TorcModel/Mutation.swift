@@ -138,14 +138,6 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A leaf that is wrong is told, and left as it is.
     case scrubKeepsLeaf
 
-    // Mending.
-    /// A damaged record is written anew with what one other replica holds.
-    case mendFromOnePeer
-    /// A record that was written anew goes on minting with its node's last actor that others have seen.
-    case mendKeepsActor
-    /// Copies are asked for as soon as the damage is found, while writes that counted the damaged one wait for others.
-    case mendAtOnce
-
     // Expiry.
     /// Readers are shown versions past their expiry.
     case showExpired

@@ -121,8 +121,7 @@ struct Mending: Sendable {
         guard isOn, !isDraining, entries[key] == nil, entries.count < limits.records,
             LaneConfiguration.lane(of: partition, laneCount: configuration.laneCount) == configuration.lane
         else { return }
-        let delay = Mutation.mendAtOnce.isActive ? .zero : limits.delay
-        entries[key] = Entry(step: .waiting(until: now.monotonic.advanced(by: delay)))
+        entries[key] = Entry(step: .waiting(until: now.monotonic.advanced(by: limits.delay)))
         setDeadline()
     }
 
@@ -161,9 +160,8 @@ struct Mending: Sendable {
             entries[key] = nil
             return
         }
-        var others = holders.filter { $0 != configuration.node }
+        let others = holders.filter { $0 != configuration.node }
         guard !others.isEmpty else { return fail(key, .alone, now, &effects) }
-        if Mutation.mendFromOnePeer.isActive { others = [others.first { linked.contains($0) } ?? others[0]] }
         if let away = others.first(where: { !linked.contains($0) }) {
             return fail(key, .unreachable(away), now, &effects)
         }

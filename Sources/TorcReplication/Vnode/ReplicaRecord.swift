@@ -219,12 +219,11 @@ struct ReplicaRecord {
     ///
     /// The header begins anew. Its actor may have minted dots that nobody else has seen, and how far it came is not known
     /// any more; so it mints no more. The next mint draws an actor of which no counter was ever used.
-    mutating func replace(with write: ReplicaWrite, policy: MintingPolicy) -> Bool {
+    mutating func replace(with write: ReplicaWrite, seed: HashSeed) -> Bool {
         guard let incoming = try? VersionedObject(decoding: write.body) else { return false }
-        var next = LocalHeader(copies: write.copies)
-        if Mutation.mendKeepsActor.isActive { next.minting = .lastSeen(in: incoming.clock, policy) }
         isUnreadable = false
-        change(to: incoming, body: write.body, header: next, key: write.key, seed: policy.seed)
+        change(
+            to: incoming, body: write.body, header: LocalHeader(copies: write.copies), key: write.key, seed: seed)
         return true
     }
 
@@ -340,14 +339,5 @@ extension LocalHeader {
         else { return nil }
         self.minting = nil
         return minting.actor
-    }
-}
-
-extension LocalHeader.MintingActor {
-    /// A deliberate fault: the actor of this node that others have seen, as far as they have seen it.
-    fileprivate static func lastSeen(in clock: VersionVector, _ policy: MintingPolicy) -> Self? {
-        clock.entries.last { UInt16(truncatingIfNeeded: $0.actor.rawValue >> 48) == policy.node.tag }.map {
-            Self(actor: $0.actor, incarnation: policy.incarnation, counter: $0.counter)
-        }
     }
 }

@@ -428,7 +428,7 @@ package struct Vnodes: Sendable {
         if isStale(write, now) {
             outcome = .failed(.stale)
         } else if record.isUnreadable || (try? record.decoded()) == nil && record.header != nil {
-            outcome = record.replace(with: write, policy: policy) ? .replaced : .failed(.malformed)
+            outcome = record.replace(with: write, seed: configuration.hashSeed) ? .replaced : .failed(.malformed)
         } else {
             // Somebody could read it again, or has mended it.
             let (merged, retired) = record.merge(write, limits: configuration.limits, seed: configuration.hashSeed)
