@@ -8,24 +8,25 @@ import TorcSimulation
 /// Unbuffered: a worker may not come to flush.
 @Sendable private func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
 
+/// A deliberate fault, from here on; nil: none.
+func switchOn(_ name: String?) throws -> Mutation? {
+    guard let name else { return nil }
+    guard let fault = Mutation(rawValue: name) else {
+        throw ValidationError("no deliberate fault is named \(name)")
+    }
+    #if TORC_MUTATIONS
+        Mutation.active = fault
+        return fault
+    #else
+        throw ValidationError(
+            "this build has no deliberate faults: build with TORC_MUTATIONS=1 (\(fault.rawValue))")
+    #endif
+}
+
 extension Simulate {
     func parse(_ text: String) -> ClosedRange<UInt64>? {
         let ends = text.components(separatedBy: "..").compactMap(UInt64.init)
         return ends.count == 2 && ends[0] <= ends[1] ? ends[0]...ends[1] : nil
-    }
-
-    func switchOn(_ name: String?) throws -> Mutation? {
-        guard let name else { return nil }
-        guard let fault = Mutation(rawValue: name) else {
-            throw ValidationError("no deliberate fault is named \(name)")
-        }
-        #if TORC_MUTATIONS
-            Mutation.active = fault
-            return fault
-        #else
-            throw ValidationError(
-                "this build has no deliberate faults: build with TORC_MUTATIONS=1 (\(fault.rawValue))")
-        #endif
     }
 
     /// So many seeds must come to every message and every fault there is.
