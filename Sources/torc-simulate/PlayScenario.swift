@@ -16,10 +16,10 @@ struct PlayScenario: ParsableCommand {
 
     @Argument(help: "The scenario.") var file: String
     @Flag(help: "Print all that happens, too.") var everything = false
-    @Option(help: "A deliberate fault to switch on; the build must have them.") var mutation: String?
+    @Option(help: "A deliberate fault to switch on; the build must have them.") var fault: String?
 
     func run() throws {
-        _ = try switchOn(mutation)
+        _ = try switchOn(fault)
         let text = try String(contentsOf: URL(filePath: file), encoding: .utf8)
         var run = ScenarioRun(try Scenario(parsing: text))
         let failure: ScenarioError?
