@@ -8,10 +8,11 @@ package enum VersionTag {
     /// Names one version for ever: two versions never share a dot.
     package static func tag(of dot: Dot) -> String { Base62.text(dot.actor.rawValue, dot.counter) }
 
-    /// Names a state of an object: changes whenever the object does.
-    package static func tag(of context: CausalContext) -> String {
+    /// Names several versions together, in the order of their dots. The context would not do: it may lose entries while nothing
+    /// is written.
+    package static func tag(of dots: [Dot]) -> String {
         var bytes = ByteBuffer()
-        context.encode(into: &bytes)
+        for dot in dots { bytes.writeMultipleIntegers(dot.actor.rawValue, dot.counter) }
         return Base62.text(xxh3(bytes, seed: 0), xxh3(bytes, seed: 1))
     }
 

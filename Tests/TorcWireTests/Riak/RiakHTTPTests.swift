@@ -71,12 +71,12 @@ private func version(_ dot: Dot, _ value: String, _ adjust: (inout ContentMetada
         value: text(value))
 }
 
-private func found(_ siblings: Sibling...) -> GetAnswer {
+private func found(_ siblings: Sibling..., seen: [Dot] = [first, second]) -> GetAnswer {
     .found(
         ClientObject(
             siblings: siblings,
             context: CausalContext(
-                clock: VersionVector([first, second]), latestTimestamp: HybridTimestamp(rawValue: 9))), all)
+                clock: VersionVector(seen), latestTimestamp: HybridTimestamp(rawValue: 9))), all)
 }
 
 private func respond(
@@ -371,6 +371,17 @@ private func respond(
         #expect(deleted.head.status == .notFound)
         #expect(deleted.head.headerFields[HTTPField.Name("X-Riak-Deleted")!] == "true")
         #expect(deleted.head.headerFields[HTTPField.Name("X-Riak-Vclock")!] != nil)
+    }
+
+    /// A vector may be pruned while nothing is written.
+    @Test func theTagOfSiblingsIsOfWhatStands() throws {
+        let overwritten = Dot(actor: Actor(rawValue: 77), counter: 3)
+        let siblings = (version(first, "1"), version(second, "2"))
+        let before = try respond(.get(found(siblings.0, siblings.1, seen: [first, second, overwritten])))
+        let after = try respond(.get(found(siblings.0, siblings.1)))
+        #expect(before.head.headerFields[.eTag] != nil)
+        #expect(before.head.headerFields[.eTag] == after.head.headerFields[.eTag])
+        #expect(try respond(.get(found(siblings.1))).head.headerFields[.eTag] != after.head.headerFields[.eTag])
     }
 
     @Test func siblingsAsText() throws {

@@ -176,7 +176,7 @@ struct RiakHTTPPreconditions: Hashable, Sendable {
 extension ClientObject {
     /// The version's tag; of several versions, one for them all.
     var entityTag: String {
-        siblings.count == 1 ? VersionTag.tag(of: siblings[0].dot) : VersionTag.tag(of: context)
+        siblings.count == 1 ? VersionTag.tag(of: siblings[0].dot) : VersionTag.tag(of: siblings.map(\.dot))
     }
 
     var lastModifiedSeconds: UInt64 { (siblings.map(\.timestamp.rawValue).max() ?? 0) / 1_000_000 }
