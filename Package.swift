@@ -171,10 +171,6 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HouseTests", dependencies: [], swiftSettings: swiftSettings),
-        .testTarget(
-            name: "ClusterTests",
-            dependencies: ["TorcClient", "TorcWire", "TorcModel", "TestSupport", nioCore, nioPosix],
-            swiftSettings: swiftSettings),
     ] + fuzzTargets,
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17
