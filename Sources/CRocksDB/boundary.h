@@ -6,6 +6,7 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/snapshot.h>
 #include <rocksdb/statistics.h>
@@ -17,6 +18,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -26,7 +28,49 @@ struct torc_family {
     rocksdb::ColumnFamilyHandle *handle;
 };
 
+namespace torc {
+
+/// What compactions found damaged. RocksDB answers a table that a compaction cannot read by refusing all writes from
+/// then on, and a restart by compacting again: one flipped bit would keep a node from ever running. No such compaction
+/// has changed anything, so the error is taken back, and noted here for the store, which has the family made anew.
+/// Every other background error stands.
+class CompactionWatch : public rocksdb::EventListener {
+  public:
+    void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status *error) override {
+        if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsCorruption()) {
+            *error = rocksdb::Status::OK();
+        }
+    }
+
+    void OnCompactionCompleted(rocksdb::DB *, const rocksdb::CompactionJobInfo &job) override {
+        if (!job.status.IsCorruption()) return;
+        std::lock_guard<std::mutex> lock(mutex_);
+        // The compaction is tried again and again until somebody has looked.
+        for (const auto &known : found_) {
+            if (known.first == job.cf_name) return;
+        }
+        found_.emplace_back(job.cf_name, job.status.ToString());
+    }
+
+    /// False: there is none.
+    bool take(std::string *family, std::string *detail) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (found_.empty()) return false;
+        *family = found_.back().first;
+        *detail = found_.back().second;
+        found_.pop_back();
+        return true;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<std::pair<std::string, std::string>> found_;
+};
+
+}  // namespace torc
+
 struct torc_db {
+    std::shared_ptr<torc::CompactionWatch> watch = std::make_shared<torc::CompactionWatch>();
     std::unique_ptr<rocksdb::DB> db;
     std::shared_ptr<rocksdb::Cache> cache;
     std::shared_ptr<rocksdb::WriteBufferManager> memtables;
@@ -35,6 +79,8 @@ struct torc_db {
     rocksdb::ColumnFamilyOptions partition;
     rocksdb::ReadOptions memory_read;
     rocksdb::ReadOptions disk_read;
+    /// Families are made and copied by several threads.
+    std::mutex families_mutex;
     std::vector<torc_family *> families;
 
     const rocksdb::ColumnFamilyOptions &options(torc_family_kind kind) const {

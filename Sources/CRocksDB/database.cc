@@ -148,6 +148,7 @@ rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o, co
     // After a failed write nothing is trusted until the next start.
     options.max_bgerror_resume_count = 0;
     options.paranoid_checks = true;
+    options.listeners.push_back(db.watch);
     options.info_log = std::make_shared<Diagnostics>(path);
     options.stats_dump_period_sec = 0;
     options.stats_persist_period_sec = 0;
@@ -220,6 +221,7 @@ torc_error torc_create_families(
         std::vector<rocksdb::ColumnFamilyHandle *> handles;
         rocksdb::Status status = db->db->CreateColumnFamilies(descriptors, &handles);
         // On failure some may exist: they stay known here, so that a close frees them.
+        std::lock_guard<std::mutex> lock(db->families_mutex);
         for (size_t i = 0; i < handles.size(); i++) {
             torc_family *family = new torc_family{handles[i]};
             db->families.push_back(family);
@@ -234,6 +236,7 @@ torc_error torc_drop_family(torc_db *db, torc_family *family) {
         rocksdb::Status status = db->db->DropColumnFamily(family->handle);
         if (!status.ok()) return result(status);
         status = db->db->DestroyColumnFamilyHandle(family->handle);
+        std::lock_guard<std::mutex> lock(db->families_mutex);
         for (size_t i = 0; i < db->families.size(); i++) {
             if (db->families[i] != family) continue;
             db->families.erase(db->families.begin() + i);
@@ -241,6 +244,24 @@ torc_error torc_drop_family(torc_db *db, torc_family *family) {
         }
         delete family;
         return result(status);
+    });
+}
+
+torc_error torc_retire_family(torc_db *db, torc_family *family) {
+    return guarded([&]() -> torc_error { return result(db->db->DropColumnFamily(family->handle)); });
+}
+
+bool torc_next_damage(torc_db *db, char **family, char **detail) {
+    std::string name, text;
+    if (!db->watch->take(&name, &text)) return false;
+    *family = strdup(name.c_str());
+    *detail = strdup(text.c_str());
+    return true;
+}
+
+torc_error torc_hold_compaction(torc_db *db, torc_family *family) {
+    return guarded([&]() -> torc_error {
+        return result(db->db->SetOptions(family->handle, {{"disable_auto_compactions", "true"}}));
     });
 }
 

@@ -140,7 +140,11 @@ void torc_iterator_seek(torc_iterator *iterator, const void *key, size_t key_len
     iterator->iterator->Seek(slice(key, key_length));
 }
 
+void torc_iterator_seek_to_last(torc_iterator *iterator) { iterator->iterator->SeekToLast(); }
+
 void torc_iterator_next(torc_iterator *iterator) { iterator->iterator->Next(); }
+
+void torc_iterator_previous(torc_iterator *iterator) { iterator->iterator->Prev(); }
 
 bool torc_iterator_valid(const torc_iterator *iterator) { return iterator->iterator->Valid(); }
 

@@ -132,6 +132,16 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A record is reaped that has become another than the one that was agreed on.
     case reapChangedRecord
 
+    // Pruning.
+    /// Entries are pruned when all replicas hold the object, with no regard to hints and messages.
+    case pruneWithoutAging
+    /// Entries are pruned although a replica still mints with their actor.
+    case pruneMintingActor
+    /// Entries are pruned although a version of theirs stands.
+    case pruneLiveDot
+    /// A round of pruning is begun without asking whether all replicas know of such a thing.
+    case sendUnknownMessage
+
     // Scrubbing.
     /// Leaves are judged that were written to while their records were read.
     case scrubWithoutWaiting

@@ -108,6 +108,32 @@ final class Database: @unchecked Sendable {
         try Self.check(torc_flush(handle, handles.count, handles), "flush memtables")
     }
 
+    /// A family of which a compaction found a table damaged, and what RocksDB says; nil: none since the last call.
+    func nextDamage() -> (name: String, detail: String)? {
+        var name: UnsafeMutablePointer<CChar>?
+        var detail: UnsafeMutablePointer<CChar>?
+        guard torc_next_damage(handle, &name, &detail) else { return nil }
+        defer {
+            free(name)
+            free(detail)
+        }
+        return (String(cString: name!), String(cString: detail!))
+    }
+
+    func holdCompaction(of family: Family) throws(StoreError) {
+        try Self.check(torc_hold_compaction(handle, family.handle), "hold back compaction")
+    }
+
+    /// Its data is gone, for those who do not hold it yet.
+    func retire(_ family: Family) throws(StoreError) {
+        try Self.check(torc_retire_family(handle, family.handle), "drop a column family")
+    }
+
+    /// Nobody else holds it.
+    func drop(_ family: Family) throws(StoreError) {
+        try Self.check(torc_drop_family(handle, family.handle), "drop a column family")
+    }
+
     func get(_ family: Family, _ key: UnsafeRawBufferPointer) throws(StoreError) -> ByteBuffer? {
         let value = torc_value_create()!
         defer { torc_value_destroy(value) }

@@ -98,7 +98,7 @@ package final class LaneStore: @unchecked Sendable {
             torc_get(store.database.handle, family.handle, $0.baseAddress, $0.count, true, value)
         }
         if error.code == TORC_INCOMPLETE { return .notInMemory }
-        let outcome = store.outcome(error, value)
+        let outcome = store.outcome(error, value, of: place, in: family)
         torc_value_reset(value)
         return .known(outcome)
     }

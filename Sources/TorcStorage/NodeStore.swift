@@ -18,7 +18,7 @@
 import CRocksDB
 package import Logging
 package import NIOCore
-import Synchronization
+package import Synchronization
 package import TorcModel
 package import TorcReplication
 
@@ -31,8 +31,13 @@ package final class NodeStore: Sendable {
     let merkle: Family
     let meta: Family
     let hints: Family
-    /// By partition number. Families are added while the node runs, and never removed.
-    private let families: Mutex<[Family?]>
+    /// By partition number. Families are added while the node runs; one that is damaged gives way to its copy.
+    let families: Mutex<[Family?]>
+    /// Of families that were made anew; 0 is not kept.
+    let generations: Mutex<[PartitionID: UInt16]>
+    let damage: Mutex<DamageRegister>
+    /// Copies that are under way fail.
+    package let stopsCopying = Atomic<Bool>(false)
     private let otherFamilies: [Family]
     private let folder: DataFolder
     let logger: Logger
@@ -45,7 +50,7 @@ package final class NodeStore: Sendable {
 
     private init(
         folder: DataFolder, layout: LeafLayout, options: StoreOptions, database: Database, families: [String: Family],
-        laneCount: Int, logNumber: UInt64, logger: Logger
+        damage table: DamageTable, laneCount: Int, logNumber: UInt64, logger: Logger
     ) {
         self.folder = folder
         identity = folder.identity
@@ -54,17 +59,23 @@ package final class NodeStore: Sendable {
         self.database = database
         merkle = families[FamilyName.merkle]!
         meta = families[FamilyName.meta]!
-        hints = families[FamilyName.hints]!
+        hints = families.first { FamilyName.base(of: $0.key) == FamilyName.hints }!.value
+        var generations: [PartitionID: UInt16] = [:]
         var partitions = [Family?](repeating: nil, count: layout.ringSize.partitions)
         var others: [Family] = []
         for (name, family) in families {
             if let partition = FamilyName.partition(of: name), layout.ringSize.contains(partition) {
                 partitions[partition.index] = family
+                if FamilyName.generation(of: name) > 0 { generations[partition] = FamilyName.generation(of: name) }
             } else {
                 others.append(family)
             }
         }
         self.families = Mutex(partitions)
+        self.generations = Mutex(generations)
+        var register = DamageRegister()
+        register.table = table
+        damage = Mutex(register)
         otherFamilies = others
         self.logger = logger
         retention = Mutex(LogRetention(laneCount: laneCount, log: logNumber))
@@ -146,20 +157,25 @@ package final class NodeStore: Sendable {
         do throws(StoreError) {
             var families: [String: Family] = [:]
             for (name, family) in zip(present, opened) { families[name] = family }
+            let damaged = try Self.settleFamilies(of: database, &families, folder: folder.path, logger)
+            let known = Set(families.keys.map(FamilyName.base))
             let wanted = [FamilyName.meta, FamilyName.merkle, FamilyName.hints] + held.map(FamilyName.name)
-            let absent = wanted.filter { families[$0] == nil }
+            let absent = wanted.filter { !known.contains($0) }
             let made = try database.createFamilies(absent.map { ($0, FamilyName.kind(of: $0)) })
             for (name, family) in zip(absent, made) { families[name] = family }
 
             let store = NodeStore(
                 folder: folder, layout: layout, options: options, database: database, families: families,
-                laneCount: laneCount, logNumber: try database.currentLogNumber(), logger: logger)
+                damage: damaged, laneCount: laneCount, logNumber: try database.currentLogNumber(), logger: logger)
             report.wasClean = try store.internalValue(MetaKey.clean) != nil
             let heldSet = Set(held)
             report.partitionsBeyond = store.partitionsPresent.filter { !heldSet.contains($0) }
 
             // Everything that recovery replayed is in tables now; the mark may say so.
             try store.sync()
+            for partition in store.damagedPartitions {
+                if let family = store.familyIfPresent(partition) { try database.holdCompaction(of: family) }
+            }
             let recovered = try store.recoverLeaves(from: log, hashSeed: hashSeed, report: &report)
             if folder.isNew { try folder.markReady() }
 
@@ -190,6 +206,75 @@ package final class NodeStore: Sendable {
         }
     }
 
+    /// Finishes what was begun with damaged families, before anybody reads them; answers what is left of that. In
+    /// `families` there is one of each afterwards.
+    private static func settleFamilies(
+        of database: Database, _ families: inout [String: Family], folder: String, _ logger: Logger
+    ) throws(StoreError) -> DamageTable {
+        var table = DamageTable()
+        if let meta = families[FamilyName.meta] {
+            do throws(StoreError) {
+                let key = ByteBuffer(string: DamageTable.key)
+                var bytes: Result<ByteBuffer?, StoreError> = .success(nil)
+                key.withUnsafeReadableBytes { key in
+                    bytes = Result { () throws(StoreError) in try database.get(meta, key) }
+                }
+                // Whatever stands there must be readable: what a node has promised stands nowhere else.
+                let iterator = try RangeIterator(database, meta, from: nil, fillCache: true)
+                while iterator.isValid { iterator.next() }
+                try iterator.check()
+                if let bytes = try bytes.get() {
+                    guard let stored = try? DamageTable(decoding: bytes) else {
+                        throw .corruption(operation: "read \(DamageTable.key)", detail: "it is no table of damage")
+                    }
+                    table = stored
+                }
+            } catch .corruption(_, let detail) {
+                throw .damagedMeta(path: folder, detail: detail)
+            }
+        }
+        // Of a family and its copy one goes.
+        for (base, generations) in Dictionary(grouping: families.keys, by: FamilyName.base) where generations.count > 1
+        {
+            let sorted = generations.sorted { FamilyName.generation(of: $0) < FamilyName.generation(of: $1) }
+            let entry = table.entries[base]
+            // A copy is begun after its family's damage was noted, and the note goes when it stands for the family: a partition
+            // of which nothing is noted is the last of its copies. That of the hints is noted when it is whole.
+            let unnoted = entry == nil && FamilyName.partition(of: base) != nil ? sorted.last! : sorted[0]
+            let kept = entry?.isAnew == true ? FamilyName.name(base, entry!.generation) : unnoted
+            guard families[kept] != nil else { throw .halfMade(path: folder, lacking: "column family \(kept)") }
+            for name in sorted where name != kept {
+                logger.notice("what is left of a damaged family is dropped", metadata: ["family": "\(name)"])
+                try database.drop(families.removeValue(forKey: name)!)
+            }
+        }
+        let stored = table
+        try settleMerkle(of: database, &families, &table, logger)
+        try settleHints(of: database, &families, &table, logger)
+        if let meta = families[FamilyName.meta], table != stored { try store(table, in: database, meta) }
+        return table
+    }
+
+    /// It holds nothing that the records do not say.
+    private static func settleMerkle(
+        of database: Database, _ families: inout [String: Family], _ table: inout DamageTable, _ logger: Logger
+    ) throws(StoreError) {
+        guard let merkle = families[FamilyName.merkle] else { return }
+        var isDamaged = table.entries[FamilyName.merkle] != nil
+        do throws(StoreError) {
+            let iterator = try RangeIterator(database, merkle, from: nil, fillCache: false)
+            while iterator.isValid { iterator.next() }
+            try iterator.check()
+        } catch .corruption(_, let detail) {
+            logger.error(
+                "the stored Merkle leaves cannot be read: they are dropped, and computed anew",
+                metadata: ["error": "\(detail)"])
+            isDamaged = true
+        }
+        if isDamaged { try database.drop(families.removeValue(forKey: FamilyName.merkle)!) }
+        table.entries[FamilyName.merkle] = nil
+    }
+
     /// Stored leaves with the log's deltas on top; computed from the records where that is not possible. What
     /// is new is stored at once, so that no older log file is needed any more: so this looks at every partition
     /// that there is, held or not.
@@ -203,9 +288,16 @@ package final class NodeStore: Sendable {
             var recovered = try recoverLeaves(of: partition, from: log, latest: latest)
             if let reason = recovered.rebuildBecause {
                 logger.warning("computing the Merkle leaves of \(partition) from its records: \(reason)")
-                let computed = try computeLeaves(of: partition, hashSeed: hashSeed)
-                recovered.leaves.trees = computed.trees
-                report.unreadableRecords += computed.unreadable
+                do throws(StoreError) {
+                    let computed = try computeLeaves(of: partition, hashSeed: hashSeed)
+                    recovered.leaves.trees = computed.trees
+                    report.unreadableRecords += computed.unreadable
+                } catch .corruption(let operation, let detail) {
+                    noticeDamage(of: FamilyName.name(of: partition), "\(operation): \(detail)")
+                    _ = try noteDamage()
+                    let leaves = try salvage(partition, hashSeed: hashSeed).get().leaves
+                    recovered.leaves.trees = leaves.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+                }
                 report.leavesRebuilt[partition] = reason
             } else {
                 report.leafChangesReplayed += recovered.deltas
@@ -222,6 +314,7 @@ package final class NodeStore: Sendable {
         }
         if !notes.isEmpty { try write(notes) }
         try sync()
+        try forgetWholeCopies()
         try removeArchivedLogs(below: .max)
         return result
     }
@@ -241,10 +334,13 @@ package final class NodeStore: Sendable {
         }
         let deltas = log.deltas[partition] ?? []
         let (leaves, applied, gap) = StoredLeaves.replay(stored: stored, deltas: deltas, layout: layout)
+        if damage.withLock({ $0.table.entries[FamilyName.name(of: partition)]?.isAnew }) == true {
+            reason = reason ?? "it was made anew from what could be read of it"
+        }
         if let found = reason ?? gap { return (leaves, applied, found) }
         if stored == nil, deltas.isEmpty {
             // A family that was just made; otherwise its records must have left a trace.
-            return (leaves, 0, try isEmpty(partition) ? nil : "neither stored leaves nor changes of them in the log")
+            return (leaves, 0, try isNew(partition) ? nil : "neither stored leaves nor changes of them in the log")
         }
 
         var note = try get(merkle, StoredLeaves.noteKey(partition))
@@ -257,6 +353,21 @@ package final class NodeStore: Sendable {
                 """
         }
         return (leaves, applied, reason)
+    }
+
+    /// No record; what cannot be read is one.
+    private func isNew(_ partition: PartitionID) throws(StoreError) -> Bool {
+        do throws(StoreError) { return try isEmpty(partition) } catch .corruption { return false }
+    }
+
+    /// Copies of partitions that lost nothing, whose leaves are stored now: the last run ended before it could say so.
+    private func forgetWholeCopies() throws(StoreError) {
+        let isChanged = damage.withLock { register in
+            let before = register.table.entries.count
+            register.table.entries = register.table.entries.filter { !$0.value.isAnew || !$0.value.lost.isEmpty }
+            return register.table.entries.count != before
+        }
+        if isChanged { try storeDamage() }
     }
 
     // MARK: Incarnations and other small things
@@ -314,7 +425,7 @@ package final class NodeStore: Sendable {
     }
 
     /// Writes a few small things with a mark, waiting where RocksDB asks for it.
-    private func write(_ changes: [(family: Family, key: ByteBuffer, value: ByteBuffer?)]) throws(StoreError) {
+    func write(_ changes: [(family: Family, key: ByteBuffer, value: ByteBuffer?)]) throws(StoreError) {
         let batch = Batch()
         for (family, key, value) in changes {
             let error = key.withUnsafeReadableBytes { key in
@@ -397,8 +508,20 @@ enum FamilyName {
         return "p" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
     }
 
+    /// `p0007+1`: it was made anew once.
+    static func name(_ base: String, _ generation: UInt16) -> String {
+        generation == 0 ? base : "\(base)+\(generation)"
+    }
+
+    /// As it was called at first.
+    static func base(of name: String) -> String { String(name.prefix { $0 != "+" }) }
+
+    static func generation(of name: String) -> UInt16 {
+        name.firstIndex(of: "+").flatMap { UInt16(name[name.index(after: $0)...]) } ?? 0
+    }
+
     static func partition(of name: String) -> PartitionID? {
-        guard name.hasPrefix("p"), let index = UInt16(name.dropFirst()) else { return nil }
+        guard name.hasPrefix("p"), let index = UInt16(base(of: name).dropFirst()) else { return nil }
         return PartitionID(rawValue: index)
     }
 

@@ -16,12 +16,13 @@ extension NodeStore {
         let error = HintKey.storageKey(of: key, in: place).withUnsafeReadableBytes {
             torc_get(database.handle, family.handle, $0.baseAddress, $0.count, false, value)
         }
-        return outcome(error, value)
+        return outcome(error, value, of: place, in: family)
     }
 
     /// Many records of one partition, which share the work on its tables; answers in the order of the keys.
     package func multiRead(_ partition: PartitionID, _ keys: [ObjectKey]) -> [StoreRead] {
         if keys.count == 1 { return [readBlocking(RecordPlace(partition), keys[0])] }
+        let family = family(partition)
         let values = keys.map { _ in torc_value_create()! }
         defer { for value in values { torc_value_destroy(value) } }
         var codes = [torc_code](repeating: TORC_OK, count: keys.count)
@@ -37,21 +38,27 @@ extension NodeStore {
             }
             let handles = values.map { Optional($0) }
             return torc_multi_get(
-                database.handle, family(partition).handle, keys.count, starts, lengths, handles, &codes)
+                database.handle, family.handle, keys.count, starts, lengths, handles, &codes)
         }
+        let place = RecordPlace(partition)
         if error.code != TORC_OK {
-            _ = outcome(error, values[0])
+            _ = outcome(error, values[0], of: place, in: family)
             return keys.map { _ in .failed }
         }
-        return zip(codes, values).map { outcome(torc_error(code: $0, message: nil), $1) }
+        return zip(codes, values).map { outcome(torc_error(code: $0, message: nil), $1, of: place, in: family) }
     }
 
-    func outcome(_ error: torc_error, _ value: OpaquePointer) -> StoreRead {
+    func outcome(
+        _ error: torc_error, _ value: OpaquePointer, of place: RecordPlace, in family: Family
+    ) -> StoreRead {
         switch error.code {
         case TORC_OK:
             return .found(ByteBuffer(value: value))
         case TORC_NOT_FOUND:
             return .absent
+        case TORC_CORRUPTION:
+            noticeDamage(in: family, of: place, "\(StoreError(error, "read"))")
+            return .failed
         default:
             logger.error("cannot read a record: \(StoreError(error, "read"))")
             return .failed
@@ -68,9 +75,22 @@ extension NodeStore {
     /// A piece of a partition's range, ascending by storage key; what `LaneEvent.scanned` needs.
     package func scan(_ request: ScanRequest) throws(StoreError) -> (entries: [ScannedEntry], finished: Bool) {
         precondition(request.entryLimit > 0, "a scan of \(request.entryLimit) entries")
-        if let target = request.hints { return try scanHints(of: target, request) }
+        let place = RecordPlace(request.partition, hint: request.hints)
+        let family = request.hints == nil ? family(request.partition) : hints
+        do throws(StoreError) {
+            if let target = request.hints { return try scanHints(of: target, request) }
+            return try scanRecords(request, of: family)
+        } catch {
+            if case .corruption = error { noticeDamage(in: family, of: place, "\(error)") }
+            throw error
+        }
+    }
+
+    private func scanRecords(
+        _ request: ScanRequest, of family: Family
+    ) throws(StoreError) -> (entries: [ScannedEntry], finished: Bool) {
         let iterator = try RangeIterator(
-            database, family(request.partition), from: request.after, before: request.before,
+            database, family, from: request.after, before: request.before,
             fillCache: request.fillsCache)
         if let after = request.after, iterator.isValid, iterator.withKey({ after.readableBytesView.elementsEqual($0) })
         {
@@ -166,6 +186,14 @@ struct RangeIterator: ~Copyable {
     func check() throws(StoreError) { try Database.check(torc_iterator_error(handle), "scan") }
 
     func next() { torc_iterator_next(handle) }
+    func previous() { torc_iterator_previous(handle) }
+
+    /// Also after a failure.
+    func seek(_ key: ByteBuffer) {
+        key.withUnsafeReadableBytes { torc_iterator_seek(handle, $0.baseAddress, $0.count) }
+    }
+
+    func seekToLast() { torc_iterator_seek_to_last(handle) }
 
     func withKey<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         var length = 0

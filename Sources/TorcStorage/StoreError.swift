@@ -21,6 +21,8 @@ package enum StoreError: Error, Hashable, Sendable {
     case halfMade(path: String, lacking: String)
     /// Writes that had been synced, and so perhaps acknowledged, cannot be read from the log.
     case damagedLog(path: String, file: String, offset: UInt64, damageAt: UInt64, lastMark: UInt64)
+    /// What a node may not forget cannot be read: its votes, its incarnations.
+    case damagedMeta(path: String, detail: String)
 
     // Running, and opening.
 
@@ -88,6 +90,11 @@ extension StoreError: CustomStringConvertible {
                 the log of \(path) is damaged at \(file), byte \(offset): change \(damageAt) cannot be read, though \
                 everything up to \(lastMark) had been synced, so acknowledged writes may be missing. Nothing was \
                 changed. Keep the folder aside, start with an empty one, and let the others fill it
+                """
+        case .damagedMeta(let path, let detail):
+            return """
+                what the node of \(path) must not forget cannot be read (\(detail)). Nothing was changed. Keep the folder \
+                aside, and start with an empty one, or have the node replaced; let the others fill it
                 """
         case .diskFull(let operation, let detail): return "the disk is full (\(operation)): \(detail)"
         case .inputOutput(let operation, let detail): return "input/output error (\(operation)): \(detail)"

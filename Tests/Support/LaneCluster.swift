@@ -36,12 +36,18 @@ package struct LaneCluster {
     package private(set) var reports: [RepairReport] = []
     /// By node, how far it said last that it is with what moves to it.
     package private(set) var progress: [Int: LaneProgress] = [:]
+    /// Damaged partitions whose copy waits for `salvage`; nil: copies are made at once.
+    package var waitingSalvages: [(number: Int, partition: PartitionID)]?
+    /// Partitions that are whole again.
+    package private(set) var restored: [PartitionID] = []
     /// Every message that was sent.
     package private(set) var told: [PeerMessage] = []
     /// Messages that crossed the network, by kind.
     package private(set) var sent: [String: Int] = [:]
     /// What a node's wall clock shows, where it is not what the others' do.
     package var walls: [Int: WallTime] = [:]
+    /// What a node's version has, where it is an older one. A change is heard of when its links come up.
+    package var features: [Int: PeerFeatures] = [:]
     private var downNodes: Set<Int> = []
     private var queue: [Delivery] = []
     private var requests: UInt64 = 0
@@ -49,8 +55,9 @@ package struct LaneCluster {
     /// `repair` nil: off. `others`: nodes that own nothing.
     package init(
         members: Int = 3, others: Int = 0, partitions: Int = 8, properties: PropertiesTable = PropertiesTable(),
-        limits: LaneLimits = LaneLimits(), repair: RepairLimits? = nil
+        limits: LaneLimits = LaneLimits(), repair: RepairLimits? = nil, features: [Int: PeerFeatures] = [:]
     ) {
+        self.features = features
         var limits = limits
         limits.repair.isOn = false
         if let repair { limits.repair = repair }
@@ -62,7 +69,7 @@ package struct LaneCluster {
             let configuration = LaneConfiguration(
                 node: NodeID(rawValue: UInt64(number)), lane: 0, laneCount: 1,
                 incarnation: Incarnation(rawValue: UInt64(number)), hashSeed: HashSeed(rawValue: 42),
-                limits: limits)
+                limits: limits, features: features[number] ?? .supported)
             return Node(
                 lane: Lane(
                     configuration: configuration, placement: Placement(ring), properties: properties,
@@ -71,7 +78,7 @@ package struct LaneCluster {
         }
         for number in 1...members + others {
             for peer in 1...members + others where peer != number {
-                handle(.peerUp(NodeID(rawValue: UInt64(peer))), at: number)
+                handle(.peerUp(NodeID(rawValue: UInt64(peer)), agreed(peer, number)), at: number)
             }
         }
         settle()
@@ -146,10 +153,14 @@ package struct LaneCluster {
     package mutating func up(_ number: Int) {
         downNodes.remove(number)
         for peer in nodes.indices.map({ $0 + 1 }) where peer != number && !downNodes.contains(peer) {
-            handle(.peerUp(NodeID(rawValue: UInt64(number))), at: peer)
-            handle(.peerUp(NodeID(rawValue: UInt64(peer))), at: number)
+            handle(.peerUp(NodeID(rawValue: UInt64(number)), agreed(peer, number)), at: peer)
+            handle(.peerUp(NodeID(rawValue: UInt64(peer)), agreed(peer, number)), at: number)
         }
         settle()
+    }
+
+    private func agreed(_ one: Int, _ other: Int) -> PeerFeatures {
+        (features[one] ?? .supported).intersection(features[other] ?? .supported)
     }
 
     package mutating func passes(_ duration: Duration) {
@@ -225,6 +236,13 @@ package struct LaneCluster {
         case .listed(_, let piece): pieces.append(piece)
         case .repaired(_, let report): reports.append(report)
         case .progress(let told): progress[number] = told
+        case .salvage(let partition):
+            if waitingSalvages == nil {
+                salvage(partition, at: number)
+            } else {
+                waitingSalvages!.append((number, partition))
+            }
+        case .restored(let partition): restored.append(partition)
         case .observed(let observation): observations.append(observation)
         }
     }
@@ -261,6 +279,41 @@ package struct LaneCluster {
 
     /// The block in which the node's record lies cannot be read from now on.
     package mutating func loseBlock(of key: ObjectKey, at number: Int) { nodes[number - 1].lostBlocks.insert(key) }
+
+    /// The node's store has met a block that it cannot read.
+    package mutating func reportDamage(of key: ObjectKey, at number: Int) {
+        let size = placement.ring.size
+        handle(.damaged(size.partition(of: key.position)), at: number)
+        settle()
+    }
+
+    /// The copies that wait are made.
+    package mutating func salvage() {
+        for waiting in waitingSalvages ?? [] { salvage(waiting.partition, at: waiting.number) }
+        waitingSalvages = nil
+        settle()
+    }
+
+    /// What cannot be read is gone, and its leaf is lost.
+    private mutating func salvage(_ partition: PartitionID, at number: Int) {
+        let layout = LeafLayout(ringSize: placement.ring.size)
+        precondition(nodes[number - 1].batch.isEmpty, "a partition is copied that is being written to")
+        let gone = nodes[number - 1].lostBlocks.filter { layout.ringSize.partition(of: $0.position) == partition }
+        var lost: Set<Int> = []
+        for key in gone {
+            nodes[number - 1].lostBlocks.remove(key)
+            nodes[number - 1].store[key] = nil
+            lost.insert(layout.leaf(of: key.position))
+        }
+        var salvaged = SalvagedPartition(partition: partition, lost: lost.sorted(), leaves: [:])
+        for (key, bytes) in nodes[number - 1].store where layout.ringSize.partition(of: key.position) == partition {
+            guard let record = try? Record(decoding: bytes, for: key), !record.isGrave else { continue }
+            let empty = [UInt64](repeating: 0, count: layout.leavesPerPartition)
+            salvaged.leaves[record.header.copies, default: empty][layout.leaf(of: key.position)] &+=
+                HashSeed(rawValue: 42).contentHash(key: key, body: record.body).rawValue
+        }
+        handle(.salvaged(salvaged), at: number)
+    }
 
     package func object(_ key: ObjectKey, at number: Int) -> VersionedObject? {
         nodes[number - 1].store[key].map { try! Record(decoding: $0, for: key).object() }

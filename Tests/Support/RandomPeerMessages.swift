@@ -209,13 +209,18 @@ extension SeededGenerator {
     }
 
     private mutating func reapAnswer() -> ReapAnswer {
-        switch Int.random(in: 0..<3, using: &self) {
+        switch Int.random(in: 0..<4, using: &self) {
         case 0:
             .survey(
                 HintSurvey(
                     incarnation: Incarnation(rawValue: number()), accepted: number(), holds: chance(2),
                     clock: MonotonicTime(nanoseconds: number())))
         case 1: .keys((0..<Int.random(in: 0...20, using: &self)).map { _ in chance(2) })
+        case 2:
+            .minting(
+                (0..<Int.random(in: 0...20, using: &self)).map { _ in
+                    chance(2) ? .differs : .holds(chance(2) ? nil : Actor(rawValue: number()))
+                })
         default: .refused(pick(TreeRefusal.allCases))
         }
     }

@@ -99,6 +99,12 @@ package struct VnodeDialogue {
         return submit(name, .mend(write), address)
     }
 
+    package mutating func bury(_ name: String, _ step: ReapStep, _ version: ByteBuffer) -> [String] {
+        submit(
+            name, .bury(Burial(key: Self.key(name), copies: 3, version: version, step: step)),
+            .reaping(BurialTicket(question: 1, place: 0)))
+    }
+
     /// A context is written as its clock, with the largest stamp after it: {A:1}@5.
     package mutating func put(
         _ name: String, _ value: String, context: String? = nil, mode: ConflictMode = .siblings, writeID: UInt64? = nil,
@@ -312,6 +318,7 @@ package struct VnodeDialogue {
         case .refused(let refusal): return "refused \(refusal)"
         case .mended(let outcome): return "\(outcome)"
         case .buried(let isDone): return isDone ? "done" : "not done"
+        case .mints(let actor): return "mints \(actor.map { notation.name(of: $0) } ?? "nothing")"
         }
     }
 }

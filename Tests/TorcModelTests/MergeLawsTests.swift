@@ -39,6 +39,33 @@ import TorcModel
         }
     }
 
+    /// What has seen all that an object has seen is not changed by whether that one's vector was pruned.
+    @Test func aPrunedVectorBringsNothingBack() {
+        var count = 0
+        for (subject, history) in Self.histories() {
+            var generator = SeededGenerator(seed: 2)
+            for _ in 0..<40 {
+                let object = history.past.randomElement(using: &generator)!.object
+                let dead = object.deadActors.filter { _ in Bool.random(using: &generator) }
+                guard !object.siblings.isEmpty, !dead.isEmpty else { continue }
+                count += 1
+                let pruned = object.pruned(of: dead)
+                #expect(pruned.siblings == object.siblings, subject)
+                #expect(pruned.clock.entries == object.clock.entries.filter { !dead.contains($0.actor) }, subject)
+                #expect((try? VersionedObject(decoding: pruned.encoded)) == pruned, subject)
+                #expect(pruned.merged(with: object) == object, subject)
+                // Whatever its holder came to hold later.
+                let later = object.merged(with: history.past.randomElement(using: &generator)!.object)
+                #expect(later.merged(with: pruned) == later, subject)
+                #expect(pruned.merged(with: later) == later, subject)
+                // Of a version that stands nothing is pruned.
+                let alive = object.siblings.map(\.dot.actor).sorted()
+                #expect(object.pruned(of: alive) == object, subject)
+            }
+        }
+        #expect(count > 1_000)
+    }
+
     /// After every step, of every replica: none false, none missing, and each with what was written.
     @Test func whatStandsIsWhatNothingKnownSupersedes() {
         for (subject, history) in Self.histories() {

@@ -44,7 +44,7 @@ import TorcSimulation
 
     @Test func whatNeverHappenedIsNamed() {
         #expect(Coverage().missing == Coverage.Site.allCases)
-        #expect(Coverage.Site.allCases.count <= 64)
+        #expect(Coverage.Site.allCases.count <= UInt128.bitWidth)
         let quiet = Simulation(seed: 2).run()
         #expect(quiet.faults == 0 && quiet.coverage.missing.contains(.kill))
         #expect(!quiet.coverage.missing.contains(.write))

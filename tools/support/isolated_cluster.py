@@ -100,6 +100,7 @@ class Node:
         self.config = os.path.join(folder, f"{self.name}.yaml")
         self.log = os.path.join(folder, f"{self.name}.log")
         self.joins = None        # the member to ask and the token, of a node that is not declared
+        self.torc = None         # a build of its own; None: the cluster's
         self.process = None
 
     @property
@@ -210,7 +211,7 @@ class IsolatedCluster:
                     flags = ["--join", member.http, "--token", token]
                 with open(node.log, "ab") as log:
                     node.process = subprocess.Popen(
-                        node.inside(self.torc, "serve", "--config", node.config, *flags), env=self.environment,
+                        node.inside(node.torc or self.torc, "serve", "--config", node.config, *flags), env=self.environment,
                         stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
             for node in nodes:

@@ -103,6 +103,17 @@ torc_error torc_create_families(
 /// Drops a family with all its data and frees the handle, which no thread may be using.
 torc_error torc_drop_family(torc_db *db, torc_family *family);
 
+/// Drops a family with all its data; threads that use the handle go on, and it is freed with the database, the tables
+/// with it.
+torc_error torc_retire_family(torc_db *db, torc_family *family);
+
+/// A family of which a compaction found a table damaged, and RocksDB's words for it, both malloc'ed; false: none since
+/// it was asked last. The compaction changed nothing, and writes go on.
+bool torc_next_damage(torc_db *db, char **family, char **detail);
+
+/// No compaction reads this family any more, until the next start.
+torc_error torc_hold_compaction(torc_db *db, torc_family *family);
+
 /// Closes and frees the database and its families, flushing nothing. Iterators and snapshots must be gone.
 torc_error torc_close(torc_db *db);
 
@@ -186,7 +197,9 @@ void torc_iterator_destroy(torc_iterator *iterator);
 void torc_iterator_seek_to_first(torc_iterator *iterator);
 /// To the first key that is not before `key`.
 void torc_iterator_seek(torc_iterator *iterator, const void *key, size_t key_length);
+void torc_iterator_seek_to_last(torc_iterator *iterator);
 void torc_iterator_next(torc_iterator *iterator);
+void torc_iterator_previous(torc_iterator *iterator);
 /// False at the end and after a failure; `torc_iterator_error` tells which.
 bool torc_iterator_valid(const torc_iterator *iterator);
 torc_error torc_iterator_error(const torc_iterator *iterator);

@@ -81,6 +81,16 @@ package struct VersionVector: Hashable, Sendable {
         return result
     }
 
+    /// Forgets what it has seen of some actors, ascending.
+    package mutating func remove(_ actors: [Actor]) {
+        var next = actors.makeIterator()
+        var actor = next.next()
+        entries.removeAll { entry in
+            while let passed = actor, passed < entry.actor { actor = next.next() }
+            return actor == entry.actor
+        }
+    }
+
     /// Whether this vector has seen all that the other has.
     package func dominates(_ other: VersionVector) -> Bool {
         var index = 0

@@ -104,6 +104,23 @@ package struct VersionedObject: Hashable, Sendable {
         return result
     }
 
+    /// The actors of its clock of which no version stands, ascending. Their entries say only that what they name was
+    /// overwritten, and are of use for as long as something, somewhere, may still bring it.
+    package var deadActors: [Actor] {
+        clock.entries.map(\.actor).filter { !isAlive($0) || Mutation.pruneLiveDot.isActive }
+    }
+
+    private func isAlive(_ actor: Actor) -> Bool { siblings.contains { $0.dot.actor == actor } }
+
+    /// Without the entries of these actors, those aside of which a version stands. What stands is the same, and so it is
+    /// with whatever this is merged with, if that has seen all that this object had: its siblings are here, or
+    /// of other actors. What had not, and holds a version that these entries have seen, would bring it back.
+    package func pruned(of actors: [Actor]) -> VersionedObject {
+        var result = self
+        result.clock.remove(actors.filter { !isAlive($0) || Mutation.pruneLiveDot.isActive })
+        return result
+    }
+
     package func merged(with other: VersionedObject) -> VersionedObject {
         var result = self
         result.merge(other)

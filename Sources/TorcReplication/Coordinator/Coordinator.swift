@@ -15,7 +15,7 @@ import NIOCore
 package import TorcModel
 
 package struct Coordinator: Sendable {
-    private var view: NodeView
+    var view: NodeView
     private var lists: PreferenceLists
     package private(set) var properties: PropertiesTable
     private var draining = false
@@ -24,7 +24,7 @@ package struct Coordinator: Sendable {
     private var gets: [OperationID: GetOperation] = [:]
     private var puts: [OperationID: PutOperation] = [:]
     private var deletes: [OperationID: DeleteOperation] = [:]
-    private var forwards: [OperationID: ForwardedOperation] = [:]
+    var forwards: [OperationID: ForwardedOperation] = [:]
     private var listings: [OperationID: ListOperation] = [:]
     /// The listing that a page belongs to.
     private var pages: [OperationID: OperationID] = [:]
@@ -35,7 +35,7 @@ package struct Coordinator: Sendable {
     /// For a client that goes away.
     private var requests: [RequestID: OperationID] = [:]
 
-    private var timers = Timers()
+    var timers = Timers()
     private var latency = LatencyEstimate()
     private var window = ForwardWindow()
 
@@ -131,7 +131,7 @@ package struct Coordinator: Sendable {
 
     // MARK: Writes
 
-    private mutating func write(
+    mutating func write(
         _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ deadline: MonotonicTime,
         _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
@@ -204,35 +204,11 @@ package struct Coordinator: Sendable {
     }
 
     /// Where a write goes by the present ring.
-    private mutating func plan(
+    mutating func plan(
         _ key: ObjectKey, _ options: QuorumOptions, isDelete: Bool, _ properties: BucketProperties, _ writer: Writer
     ) throws(Refusal) -> WritePlan {
         try WritePlan(
             key, options, isDelete: isDelete, properties, isForwarded: writer.isPeer, view: view, lists: &lists)
-    }
-
-    /// To the first replica that can be reached, once. A write that was forwarded here is not sent on: its
-    /// sender's ring and this one differ, and it would hear nothing of how far the write went.
-    private mutating func forward(
-        _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ plan: WritePlan,
-        _ deadline: MonotonicTime, _ now: Now, _ effects: inout [CoordinatorEffect]
-    ) throws(Refusal) {
-        let needed = plan.needed.copies
-        if case .peer = writer { throw .unreachable(needed: needed, reachable: 0) }
-        let nodes = plan.replicas.nodes
-        let present = view.reachable(of: nodes).intersection(plan.replicas.serving)
-        guard let target = view.next(of: present, in: nodes).map({ nodes[$0] }) else {
-            throw .unreachable(needed: needed, reachable: 0)
-        }
-        let id = register(writer)
-        let message = ForwardedWrite(
-            operation: id, incarnation: view.incarnation, request: request, properties: properties,
-            remaining: deadline.duration(since: now.monotonic))
-        forwards[id] = ForwardedOperation(
-            writer: writer, target: target, needed: needed, deadline: deadline,
-            request: Mutation.forwardAgainAfterSend.isActive ? message : nil)
-        timers.wake(id, .forward, at: deadline)
-        effects.append(.send(.forward(message), to: target))
     }
 
     private mutating func add(
@@ -248,7 +224,7 @@ package struct Coordinator: Sendable {
         timers.wake(id, .put, at: min(puts[id]!.deadline, now.monotonic.advanced(by: view.limits.writePatience)))
     }
 
-    private mutating func register(_ writer: Writer) -> OperationID {
+    mutating func register(_ writer: Writer) -> OperationID {
         let id = numbers.nextOperation()
         if case .client(let request) = writer { requests[request] = id }
         return id
@@ -424,8 +400,16 @@ package struct Coordinator: Sendable {
         case .wrote(let outcome): wrote(id, outcome, from: view.node, now, &effects)
         case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), now, &effects)
         case .mintSynced: conclude(id, puts[id]?.mintSynced(view, now, &effects), now, &effects)
+        case .refused(.unreadable):
+            if let put = puts[id], let request = put.requestNotMinted,
+                forwardPast([], request, for: put.writer, put.properties, put.deadline, now, &effects)
+            {
+                puts[id] = nil
+            } else {
+                conclude(id, puts[id]?.refused(.unreadable), now, &effects)
+            }
         case .refused(let refusal): conclude(id, puts[id]?.refused(refusal), now, &effects)
-        case .buried, .mended: break
+        case .buried, .mints, .mended: break
         }
     }
 
@@ -437,7 +421,7 @@ package struct Coordinator: Sendable {
         case .read(let outcome): hintRead(id, outcome, of: target, from: view.node, now, &effects)
         case .wrote(let outcome): hinted(id, outcome, of: target, from: view.node, now, &effects)
         // What a stand-in reads is not waited for, and it mints under its own name.
-        case .deferred, .minted, .mintSynced, .refused, .buried, .mended: break
+        case .deferred, .minted, .mintSynced, .refused, .buried, .mints, .mended: break
         }
     }
 
@@ -467,16 +451,7 @@ package struct Coordinator: Sendable {
         case .hintResult(let id, let target, let outcome):
             hintRead(id, outcome, of: target, from: node, now, &effects)
         case .forward(let forward): take(forward, from: node, now, &effects)
-        case .forwarded(let id, let result):
-            guard let operation = forwards[id], operation.target == node else { return }
-            forwards[id] = nil
-            if case .ok(let participation, var object?) = result {
-                // Judged there, a moment ago.
-                object.instant = now.wall
-                finish(operation.writer, .ok(participation, object), &effects)
-            } else {
-                finish(operation.writer, result, &effects)
-            }
+        case .forwarded(let id, let result): forwarded(id, result, by: node, now, &effects)
         case .pageResult(let page, let outcome):
             guard let id = pages.removeValue(forKey: page) else { return }
             listings[id]?.received(outcome, page: page)
@@ -551,15 +526,6 @@ package struct Coordinator: Sendable {
             }
             advanceListing(id, now, &effects)
         }
-    }
-
-    private mutating func lost(_ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
-        guard let operation = forwards.removeValue(forKey: id) else { return }
-        if Mutation.forwardAgainAfterSend.isActive, let message = operation.request {
-            write(message.request, for: operation.writer, message.properties, operation.deadline, now, &effects)
-            return
-        }
-        finish(operation.writer, operation.lost, &effects)
     }
 
     package mutating func suspected(_ nodes: [NodeID]) { view.suspected = Set(nodes) }
@@ -680,7 +646,7 @@ package struct Coordinator: Sendable {
         if refusal == .overloaded { effects.append(.observed(.overloaded)) }
     }
 
-    private mutating func finish(_ writer: Writer, _ result: WriteAnswer, _ effects: inout [CoordinatorEffect]) {
+    mutating func finish(_ writer: Writer, _ result: WriteAnswer, _ effects: inout [CoordinatorEffect]) {
         if case .client(let request) = writer { requests[request] = nil }
         answer(writer, result, &effects)
     }

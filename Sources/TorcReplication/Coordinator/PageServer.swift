@@ -52,8 +52,11 @@ struct PageServer: Sendable {
 
     // MARK: Events
 
-    mutating func requested(_ request: PageRequest, by asker: NodeID, _ effects: inout [LaneEffect]) {
+    mutating func requested(
+        _ request: PageRequest, by asker: NodeID, _ gates: PartitionGates, _ effects: inout [LaneEffect]
+    ) {
         guard holds(request) else { return refuse(request, by: asker, .notHeld, &effects) }
+        guard gates.isWhole(request.partition) else { return refuse(request, by: asker, .unreadable, &effects) }
         guard pages.count + held.count < Self.pagesAtOnce else {
             return refuse(request, by: asker, .overloaded, &effects)
         }
@@ -62,11 +65,13 @@ struct PageServer: Sendable {
 
     /// `entries` nil: the range could not be read.
     mutating func scanned(
-        _ token: StoreToken, _ entries: [ScannedEntry]?, finished: Bool, _ wall: WallTime,
+        _ token: StoreToken, _ entries: [ScannedEntry]?, finished: Bool, _ gates: PartitionGates, _ wall: WallTime,
         _ effects: inout [LaneEffect]
     ) {
         guard var page = pages.removeValue(forKey: token) else { return }
-        guard let entries, let items = items(of: entries, for: page.request.subject, wall, &effects) else {
+        guard gates.isWhole(page.request.partition), let entries,
+            let items = items(of: entries, for: page.request.subject, wall, &effects)
+        else {
             return refuse(page.request, by: page.asker, .unreadable, &effects)
         }
         let resume = finished ? nil : entries.last?.storageKey

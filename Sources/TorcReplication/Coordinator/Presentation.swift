@@ -37,7 +37,9 @@ extension WriteCondition {
         case .ifNoneMatch: return stands ? .matchFound : nil
         case .ifNotModified(let clock):
             guard let object, stands else { return .notFound }
-            return object.clock == clock ? nil : .modified
+            // Nothing is here that the context had not seen. Not that the clocks are equal: of what both have seen entries
+            // may have been pruned from the object since.
+            return clock.dominates(object.clock) ? nil : .modified
         }
     }
 }

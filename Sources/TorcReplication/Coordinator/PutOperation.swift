@@ -140,6 +140,26 @@ struct PutOperation: Sendable {
 
     var isDelete: Bool { change == .delete }
 
+    /// What its client asked for, while this node's replica was to mint it and nothing of it has been written anywhere;
+    /// nil for what another node has sent here.
+    var requestNotMinted: ClientRequest? {
+        guard case .minting = phase, restamps == 0, !writer.isPeer else { return nil }
+        switch change {
+        case .delete:
+            var delete = DeleteRequest(key: key, context: context)
+            delete.options = options
+            return .delete(delete)
+        case .put(let metadata, let value, let expiry, let writeID):
+            var put = PutRequest(key: key, context: context, metadata: metadata, value: value)
+            put.expiry = expiry
+            put.writeID = writeID
+            put.condition = condition
+            put.returnedBody = returnedBody
+            put.options = options
+            return .put(put)
+        }
+    }
+
     private var replicas: [NodeID] { plan.replicas.nodes }
     private var own: OwnPlace { plan.own }
 

@@ -26,7 +26,7 @@ extension ControlEvent {
     fileprivate var ofMembership: MembershipEvent? {
         switch self {
         case .peer(let node, .membership(let message)): .message(from: node, message)
-        case .peerUp(let node): .peerUp(node)
+        case .peerUp(let node, _): .peerUp(node)
         case .peerDown(let node): .peerDown(node)
         case .membershipStored(let incarnation): .stored(incarnation)
         case .facts(let facts): .facts(facts)

@@ -63,7 +63,7 @@ extension ControlEvent {
     fileprivate var ofAgreement: RingEvent? {
         switch self {
         case .peer(let node, .ring(let message)): .message(from: node, message)
-        case .peerUp(let node): .peerUp(node)
+        case .peerUp(let node, _): .peerUp(node)
         case .peerDown(let node): .peerDown(node)
         case .ring(let request, let order): .order(request, order)
         case .ringStored(let number): .stored(number)

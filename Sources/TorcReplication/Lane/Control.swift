@@ -63,6 +63,8 @@ package struct Control: Sendable {
     private var accepted: PropertiesTable
     private var digest: ContentHash
     private var linked: [NodeID] = []
+    /// What was agreed on with those that are linked: for people, to see how far an upgrade is.
+    package private(set) var features: [NodeID: PeerFeatures] = [:]
 
     private var stores: OrderedDictionary<UInt64, Store> = [:]
     private var changes: OrderedDictionary<OperationID, Change> = [:]
@@ -117,8 +119,12 @@ package struct Control: Sendable {
         case .resetProperties(let request, let scope, let holdsData, let deadline):
             reset(request, scope.canonical, holdsData, deadline, now, &effects)
         case .peer(let node, let message): receive(message, from: node, &effects)
-        case .peerUp(let node): peerUp(node, &effects)
-        case .peerDown(let node): linked.removeAll { $0 == node }
+        case .peerUp(let node, let agreed):
+            features[node] = agreed
+            peerUp(node, &effects)
+        case .peerDown(let node):
+            features[node] = nil
+            linked.removeAll { $0 == node }
         case .propertiesStored(let number): stored(number, &effects)
         case .membershipStored, .facts, .ring, .ringStored, .progress: break
         case .tick: tick(now, &effects)

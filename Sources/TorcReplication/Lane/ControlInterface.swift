@@ -48,7 +48,7 @@ package enum ControlEvent: Hashable, Sendable {
     /// Back to what the type, or the build, says.
     case resetProperties(RequestID, PropertiesScope, holdsData: Bool, deadline: MonotonicTime)
     case peer(from: NodeID, PeerMessage)
-    case peerUp(NodeID)
+    case peerUp(NodeID, PeerFeatures = .supported)
     case peerDown(NodeID)
     /// What `storeProperties` asked for is synced.
     case propertiesStored(UInt64)

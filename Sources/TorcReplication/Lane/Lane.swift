@@ -10,6 +10,7 @@
 //   store ──hints──► HintDelivery ──writes──► peers ──stored──► HintDelivery ──drops──► Vnodes
 //   store ──what is others' now──► Clearance ──discards──► Vnodes
 //   store ──everything──► Scrub ──corrections of leaves──► Vnodes
+//   store ──damaged partitions──► Salvage ─► the store copies them, Repair compares them
 //   all that read ──damaged records──► Mending ──reads──► peers ──copies──► Mending ──► Vnodes
 //
 // Everything is decided here in the order of the events; nothing depends on the order of a hash table.
@@ -26,12 +27,15 @@ package struct Lane: Sendable {
     private var clearance: Clearance
     private var scrub: Scrub
     private var mending: Mending
+    private var salvage: Salvage
     private var placement: Placement
     /// When the lane last told how far it is: comparisons that were awaited, and whether hints were kept.
     private var told: (awaited: Int, keepsHints: Bool)?
     private var hasBegun = false
     private var reaper: Reaper
     private var tokens: LinkTokens
+    /// Agreed on with each peer to which a link stands.
+    private var features: [NodeID: PeerFeatures] = [:]
     /// Empty between events; kept for their storage.
     private var fromCoordinator: [CoordinatorEffect] = []
     private var fromVnodes: [VnodeEffect] = []
@@ -42,15 +46,17 @@ package struct Lane: Sendable {
     private var fromScrub: [ScrubEffect] = []
     private var fromMending: [MendEffect] = []
 
-    /// `leaves`, `hints`: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
+    /// `leaves`, `hints`, `lost` leaves of partitions: as the store recovered them. `generator` draws this lane's actors: seeded anew in each incarnation.
     package init(
         configuration: LaneConfiguration, placement: Placement, properties: PropertiesTable, leaves: LeafTable,
-        hints: [NodeID: HintTotal] = [:], generator: SeededGenerator
+        hints: [NodeID: HintTotal] = [:], lost: [PartitionID: [Int]] = [:], generator: SeededGenerator
     ) {
         self.configuration = configuration
+        salvage = Salvage(lost: lost.keys.sorted())
         coordinator = Coordinator(configuration: configuration, placement: placement, properties: properties)
         vnodes = Vnodes(configuration: configuration, leaves: leaves, hints: hints, generator: generator)
         vnodes.ringChanged(placement)
+        for (partition, leaves) in lost { vnodes.gates.lose(leaves, of: partition) }
         pageServer = PageServer(configuration: configuration, placement: placement)
         repair = Repair(configuration: configuration, placement: placement, properties: properties)
         hintDelivery = HintDelivery(configuration: configuration, placement: placement)
@@ -71,6 +77,9 @@ package struct Lane: Sendable {
         if let reaping = reaper.nextDeadline { due = due.map { min($0, reaping) } ?? reaping }
         if let scrubbing = scrub.nextDeadline { due = due.map { min($0, scrubbing) } ?? scrubbing }
         if let mends = mending.nextDeadline { due = due.map { min($0, mends) } ?? mends }
+        if repair.takesRequests, let comparing = salvage.nextDeadline {
+            due = due.map { min($0, comparing) } ?? comparing
+        }
         if let asking = tokens.nextDeadline { due = due.map { min($0, asking) } ?? asking }
         return due
     }
@@ -82,12 +91,14 @@ package struct Lane: Sendable {
     package var repairStatistics: RepairStatistics { repair.statistics }
     package var scrubStatistics: ScrubStatistics { scrub.statistics }
     package var mendStatistics: MendStatistics { mending.statistics }
+    package var salvageStatistics: SalvageStatistics { salvage.statistics }
     package var reapStatus: [ReapStatus] { reaper.status }
     package var reapStatistics: ReapStatistics {
         var statistics = reaper.statistics
         statistics.reaped = vnodes.reaped
         statistics.gravesClosed = vnodes.closedGraves
         statistics.expired = vnodes.expired
+        statistics.pruned = vnodes.pruned
         return statistics
     }
 
@@ -112,8 +123,11 @@ package struct Lane: Sendable {
         case .listContinue(let request): coordinator.listContinue(request, now, &fromCoordinator)
         case .cancel(let request): coordinator.cancel(request)
         case .peer(let node, let message): receive(message, from: node, now, &effects)
-        case .peerUp(let node): if tokens.peerUp(node, now.monotonic, &effects) { linked(node, now) }
+        case .peerUp(let node, let agreed):
+            features[node] = agreed
+            if tokens.peerUp(node, now.monotonic, &effects) { linked(node, now) }
         case .peerDown(let node):
+            features[node] = nil
             coordinator.peerDown(node, now, &fromCoordinator)
             repair.peerDown(node, vnodes.leaves, now, &fromRepair)
             hintDelivery.peerDown(node, now, &fromDelivery)
@@ -127,7 +141,7 @@ package struct Lane: Sendable {
             switch token.asker {
             case .repair: repair.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromRepair)
             case .hints: hintDelivery.scanned(token, entries, finished: finished, now, &fromDelivery)
-            case .listings: pageServer.scanned(token, entries, finished: finished, now.wall, &effects)
+            case .listings: pageServer.scanned(token, entries, finished: finished, vnodes.gates, now.wall, &effects)
             case .clearance: clearance.scanned(token, entries, finished: finished, now, &fromClearance)
             case .reaping: reaper.scanned(token, entries, finished: finished, now, &fromReaper)
             case .scrub: scrub.scanned(token, entries, finished: finished, vnodes.leaves, now, &fromScrub)
@@ -140,12 +154,15 @@ package struct Lane: Sendable {
             settle(now, &effects)
             vnodes.turnEnded(effects: &fromVnodes)
             tellProgress(now, &effects)
+            askForSalvage(&effects)
         case .committed(let batch):
             scrub.committed(batch)
             vnodes.committed(batch, effects: &fromVnodes)
+            askForSalvage(&effects)
         case .synced(let batch):
             vnodes.synced(through: batch, effects: &fromVnodes)
             pageServer.synced(through: batch, &effects)
+            askForSalvage(&effects)
         case .ringChanged(let placement):
             self.placement = placement
             told = nil
@@ -157,6 +174,7 @@ package struct Lane: Sendable {
             clearance.ringChanged(placement, vnodes.leaves, now)
             reaper.ringChanged(placement, now)
             mending.ringChanged(placement, now)
+            salvage.ringChanged(now)
         case .propertiesChanged(let entries):
             coordinator.propertiesChanged(entries)
             repair.propertiesChanged(coordinator.properties, now)
@@ -174,6 +192,7 @@ package struct Lane: Sendable {
             reaper.advance(now, &fromReaper)
             scrub.tick(placement, vnodes.leaves, now, &fromScrub)
             mending.tick(now, &fromMending)
+            compareSalvaged(now)
             tokens.tick(now.monotonic, &effects)
         case .drain:
             coordinator.drain()
@@ -181,10 +200,67 @@ package struct Lane: Sendable {
             reaper.drain()
             scrub.drain()
             mending.drain()
+            salvage.drain()
         case .repair(let request, let partition):
             repair.demanded(request, partition, vnodes.leaves, now, &fromRepair)
+        case .damaged(let partition):
+            if salvage.damaged(partition) { vnodes.gates.suspend(partition) }
+        case .salvaged(let salvaged): take(salvaged, now, &effects)
+        case .salvageFailed(let partition):
+            vnodes.gates.resume(partition)
+            salvage.failed(partition, hasLost: vnodes.gates.hasLost(partition), now)
         }
         settle(now, &effects)
+    }
+
+    // MARK: Damaged partitions
+
+    private mutating func askForSalvage(_ effects: inout [LaneEffect]) {
+        guard salvage.awaitsCommit, vnodes.isCommitted else { return }
+        let ready = salvage.allCommitted { !vnodes.keepsRecords(of: $0) }
+        for partition in ready { effects.append(.salvage(partition)) }
+    }
+
+    /// What is not there any more is counted no more, so that a comparison sees it.
+    private mutating func take(_ salvaged: SalvagedPartition, _ now: Now, _ effects: inout [LaneEffect]) {
+        let partition = salvaged.partition
+        for copies in 1...UInt8(BucketProperties.maximumCopies) {
+            let tree = TreeID(partition: partition, copies: copies)
+            let former = vnodes.leaves[tree]
+            let present = salvaged.leaves[copies]
+            guard former != nil || present != nil else { continue }
+            for leaf in 0..<vnodes.leaves.layout.leavesPerPartition {
+                let delta = (present?[leaf] ?? 0) &- (former?[leaf] ?? 0)
+                if delta != 0 { vnodes.correct(LeafChange(tree: tree, leaf: leaf, delta: delta)) }
+            }
+        }
+        vnodes.gates.resume(partition)
+        vnodes.gates.lose(salvaged.lost, of: partition)
+        effects.append(.observed(.salvaged(partition, lostLeaves: salvaged.lost.count)))
+        if salvage.copied(partition, hasLost: vnodes.gates.hasLost(partition), now) {
+            effects.append(.observed(.restored(partition, differing: 0)))
+            effects.append(.restored(partition))
+        }
+    }
+
+    private mutating func compareSalvaged(_ now: Now) {
+        guard !salvage.isIdle else { return }
+        // An exchange that has seen leaves as they were before proves nothing.
+        while !vnodes.isCorrecting, repair.takesRequests, let (request, partition) = salvage.nextDue(now) {
+            repair.lost(partition, vnodes.leaves, now, &fromRepair)
+            repair.demanded(request, partition, vnodes.leaves, now, &fromRepair)
+        }
+    }
+
+    private mutating func compared(
+        _ request: RequestID, _ report: RepairReport, _ now: Now, _ effects: inout [LaneEffect]
+    ) {
+        // Where there is no co-owner nothing can come back: what could not be read is gone.
+        let isWhole = report.compared == report.pairs && (report.pairs > 0 || !repair.isDrained)
+        guard let partition = salvage.compared(request, isWhole: isWhole, now) else { return }
+        vnodes.gates.restore(partition)
+        effects.append(.observed(.restored(partition, differing: report.differing)))
+        effects.append(.restored(partition))
     }
 
     private mutating func tellProgress(_ now: Now, _ effects: inout [LaneEffect]) {
@@ -214,7 +290,7 @@ package struct Lane: Sendable {
         coordinator.peerUp(node, now, &fromCoordinator)
         repair.peerUp(node, vnodes.leaves, now, &fromRepair)
         hintDelivery.peerUp(node, now, &fromDelivery)
-        reaper.peerUp(node)
+        reaper.peerUp(node, features[node] ?? [])
         mending.peerUp(node, now, &fromMending)
     }
 
@@ -224,21 +300,25 @@ package struct Lane: Sendable {
         if placement.isFenced(node), !Mutation.listenToFenced.isActive { return }
         switch message {
         case .write(let write):
+            if write.operation.asker == .requests { repair.giveWay(now) }
             let address = write.hint.map { ReplyAddress.hintPeer(node, write.operation, target: $0) }
             vnodes.submit(
                 .write(write), replyTo: address ?? .peer(node, write.operation), now: now, effects: &fromVnodes)
         case .read(let read, _):
+            if read.operation.asker == .requests { repair.giveWay(now) }
             let address = read.hint.map { ReplyAddress.hintPeer(node, read.operation, target: $0) }
             vnodes.submit(.read(read), replyTo: address ?? .peer(node, read.operation), now: now, effects: &fromVnodes)
         case .wrote(let operation, let outcome) where operation.asker == .hints:
             hintDelivery.wrote(operation, outcome, by: node, now, &fromDelivery)
-        case .page(let page): pageServer.requested(page, by: node, &effects)
+        case .page(let page): pageServer.requested(page, by: node, vnodes.gates, &effects)
         case .wrote(let operation, _) where operation.asker == .repair,
             .readResult(let operation, _) where operation.asker == .repair:
             repair.received(message, from: node, vnodes.leaves, now, &fromRepair)
         case .readResult(let operation, let outcome) where operation.asker == .mending:
             mending.answered(operation, outcome, from: node, now, &fromMending)
-        case .compare(let question): repair.asked(question, by: node, vnodes.leaves, &fromRepair)
+        case .compare(let question):
+            let isWhole = vnodes.gates.isWhole(question.tree.partition)
+            repair.asked(question, by: node, vnodes.leaves, isWhole: isWhole, &fromRepair)
         case .compared(let operation, let answer):
             repair.answered(operation, answer, from: node, vnodes.leaves, now, &fromRepair)
         case .wrote, .readResult, .forward, .forwarded, .pageResult, .hinted, .hintResult:
@@ -309,15 +389,18 @@ package struct Lane: Sendable {
     private mutating func carryOut(_ effect: CoordinatorEffect, _ now: Now, _ effects: inout [LaneEffect]) {
         switch effect {
         case .localRead(let read):
+            repair.giveWay(now)
             let address = read.hint.map { ReplyAddress.hintCoordinator(read.operation, target: $0) }
             vnodes.submit(
                 .read(read), replyTo: address ?? .coordinator(read.operation), now: now, effects: &fromVnodes)
         case .localWrite(let write):
+            repair.giveWay(now)
             let address = write.hint.map { ReplyAddress.hintCoordinator(write.operation, target: $0) }
             vnodes.submit(
                 .write(tokens.stamped(write, to: configuration.node, isLocal: true)),
                 replyTo: address ?? .coordinator(write.operation), now: now, effects: &fromVnodes)
         case .mint(let mint):
+            repair.giveWay(now)
             vnodes.submit(.mint(mint), replyTo: .coordinator(mint.operation), now: now, effects: &fromVnodes)
         case .send(let message, let node): send(message, to: node, &effects)
         case .answer(let request, let answer): effects.append(.answer(request, answer))
@@ -336,6 +419,8 @@ package struct Lane: Sendable {
                 replyTo: .repair(write.operation), now: now, effects: &fromVnodes)
         case .scan(let scan): effects.append(.scan(scan))
         case .send(let message, let node): send(message, to: node, &effects)
+        case .repaired(let request, let report) where Salvage.isOwn(request):
+            compared(request, report, now, &effects)
         case .repaired(let request, let report): effects.append(.repaired(request, report))
         case .observed(let observation): observe(observation, now, &effects)
         }
@@ -430,13 +515,17 @@ package struct Lane: Sendable {
         case .reply(let reply, .repair(let operation)):
             repair.replied(operation, reply, vnodes.leaves, now, &fromRepair)
         case .reply(let reply, .reaping(let ticket)):
-            if case .buried(let isDone) = reply { reaper.buried(ticket, isDone, &fromReaper) }
+            switch reply {
+            case .buried(let isDone): reaper.buried(ticket, isDone ? .holds(nil) : .differs, &fromReaper)
+            case .mints(let actor): reaper.buried(ticket, .holds(actor), &fromReaper)
+            default: break
+            }
         case .reply(let reply, .peer(let node, let operation)):
             switch reply {
             case .read(let outcome): effects.append(.send(.readResult(operation, outcome), to: node))
             case .wrote(let outcome): effects.append(.send(.wrote(operation, outcome), to: node))
             // Of mints, which are never a peer's, and of waiting, which a peer's own patience answers for.
-            case .deferred, .minted, .mintSynced, .refused, .buried, .mended: break
+            case .deferred, .minted, .mintSynced, .refused, .buried, .mints, .mended: break
             }
         case .reply(let reply, .hintCoordinator(let operation, let target)):
             coordinator.hintReplied(operation, reply, of: target, now, &fromCoordinator)
@@ -445,7 +534,7 @@ package struct Lane: Sendable {
             case .read(let outcome):
                 effects.append(.send(.hintResult(operation, target: target, outcome), to: node))
             case .wrote(let outcome): effects.append(.send(.hinted(operation, target: target, outcome), to: node))
-            case .deferred, .minted, .mintSynced, .refused, .buried, .mended: break
+            case .deferred, .minted, .mintSynced, .refused, .buried, .mints, .mended: break
             }
         case .reply(let reply, .mending(let operation)):
             if case .mended(let outcome) = reply { mending.written(operation, outcome, now, &fromMending) }

@@ -161,8 +161,8 @@ package enum LaneEvent: Hashable, Sendable {
     /// The client went away: reads and listings end; a write goes on without an answer.
     case cancel(RequestID)
     case peer(from: NodeID, PeerMessage)
-    /// A link to a peer stands. Nothing that was sent on an earlier one will be answered.
-    case peerUp(NodeID)
+    /// A link to a peer stands, and both sides have these features. Nothing that was sent on an earlier one will be answered.
+    case peerUp(NodeID, PeerFeatures = .supported)
     case peerDown(NodeID)
     /// The record is not in memory; `.recordRead` follows when a reader thread has it.
     case recordReadDeferred(StoreToken)
@@ -187,6 +187,12 @@ package enum LaneEvent: Hashable, Sendable {
     case drain
     /// Compares this node's replicas, of one partition or of all of this lane, with every co-owner's, now.
     case repair(RequestID, PartitionID?)
+    /// Something of a partition cannot be read. Noted durably before it is told.
+    case damaged(PartitionID)
+    /// The answer to `.salvage`, durable: reads and writes go to what was made anew.
+    case salvaged(SalvagedPartition)
+    /// It could not be: nothing is changed.
+    case salvageFailed(PartitionID)
 }
 
 package enum LaneEffect: Hashable, Sendable {
@@ -206,6 +212,10 @@ package enum LaneEffect: Hashable, Sendable {
     case repaired(RequestID, RepairReport)
     /// How far the lane is with what moves to its node. To the control loop.
     case progress(LaneProgress)
+    /// Make a damaged partition anew from what can be read of it: nothing writes to it until it is answered.
+    case salvage(PartitionID)
+    /// Nothing of it is lost any more: forget what was noted of its damage.
+    case restored(PartitionID)
 }
 
 /// What the shell turns into logs and metrics.
@@ -239,6 +249,10 @@ package enum LaneObservation: Hashable, Sendable {
     case mended(ObjectKey, replicas: Int)
     /// The first attempt to mend a record failed. Others follow, where waiting can help.
     case notMended(ObjectKey, MendObstacle)
+    /// A damaged partition was made anew from what could be read of it; of so many leaves something could not.
+    case salvaged(PartitionID, lostLeaves: Int)
+    /// It has been compared with every co-owner in full; so many keys differed.
+    case restored(PartitionID, differing: Int)
 }
 
 /// What a lane must know of its node.
@@ -250,11 +264,14 @@ package struct LaneConfiguration: Hashable, Sendable {
     package var incarnation: Incarnation
     package var hashSeed: HashSeed
     package var limits: LaneLimits
+    /// What this build has.
+    package var features: PeerFeatures
 
     package init(
         node: NodeID, lane: Int, laneCount: Int, incarnation: Incarnation, hashSeed: HashSeed,
-        limits: LaneLimits = LaneLimits()
+        limits: LaneLimits = LaneLimits(), features: PeerFeatures = .supported
     ) {
+        self.features = features
         self.node = node
         self.lane = lane
         self.laneCount = laneCount

@@ -1,4 +1,4 @@
-// What nodes say to one another to reap tombstones.
+// What nodes say to one another to reap tombstones, and what has expired. `PruneNote` has what is said of vectors.
 
 package import NIOCore
 package import TorcModel
@@ -17,7 +17,8 @@ package struct LinkToken: Hashable, Sendable {
     }
 }
 
-/// A key and what is to go: the tombstone, as canonical bytes; for the steps of expiry an `ExpiryNote`.
+/// A key and what is to go: the tombstone, as canonical bytes; for the steps of expiry an `ExpiryNote`, for those of
+/// pruning a `PruneNote`.
 package struct ReapEntry: Hashable, Sendable {
     package var key: ObjectKey
     package var version: ByteBuffer
@@ -42,9 +43,15 @@ package enum ReapStep: UInt8, Hashable, Sendable, CaseIterable {
     case expired = 5
     /// All replicas said so: whoever holds exactly that object removes what has expired from it.
     case expire = 6
+    /// Whether the receiver holds exactly the object of this note, synced, and with which actor its header mints.
+    case minting = 7
+    /// The proof stands: whoever holds exactly that object, and mints with none of these actors, drops their entries.
+    case prune = 8
 
     /// It is about an `ExpiryNote`.
     package var isExpiry: Bool { self == .expired || self == .expire }
+    /// It is about a `PruneNote`.
+    package var isPruning: Bool { self == .minting || self == .prune }
 }
 
 /// Names an object and, of its versions, those that expired through an instant.
@@ -116,4 +123,6 @@ package enum ReapAnswer: Hashable, Sendable {
     /// By the question's entries. What is done is synced.
     case keys([Bool])
     case refused(TreeRefusal)
+    /// By the question's entries: to `ReapStep.minting`.
+    case minting([MintingAnswer])
 }

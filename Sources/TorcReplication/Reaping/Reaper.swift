@@ -19,6 +19,12 @@
 //   agreeing     every replica holds exactly this object, synced, and takes them for expired by its own clock
 //   burying      every replica has removed them, as if they had been deleted; a tombstone is left, or what still stands
 //
+//   walk ─► vectors with many dead entries, where this node is their first replica ─► a round (`Pruning`)
+//
+//   agreeing     every replica holds exactly this object, synced, and says with which actor it mints: that one stays
+//   surveying … confirming    as for tombstones
+//   burying      every replica that holds exactly this object has dropped the entries
+//
 // Invariants:
 // - No tombstone is buried before all replicas have held it and all members, all of them, were surveyed. A member
 //   that cannot be asked holds everything up.
@@ -54,6 +60,8 @@ package struct Reaper: Sendable {
         var waiting: Set<NodeID> = []
         /// Of the present stage: entries that somebody said no to.
         var refused: Set<Int> = []
+        /// Of pruning: by entry, the actors with which replicas mint.
+        var minting: [Int: Set<Actor>] = [:]
         var surveys: [NodeID: HintSurvey] = [:]
         /// The clocks of the marking.
         var marks: [NodeID: MonotonicTime] = [:]
@@ -70,7 +78,8 @@ package struct Reaper: Sendable {
     private struct Served: Sendable {
         var asker: NodeID
         var operation: OperationID
-        var answers: [Bool]
+        let step: ReapStep
+        var answers: [MintingAnswer]
         var open: Int
     }
 
@@ -78,13 +87,17 @@ package struct Reaper: Sendable {
         var tombstones = 0
         var graves = 0
         var expired = 0
+        var vectors = 0
+
+        var isEmpty: Bool { tombstones + graves + expired + vectors == 0 }
     }
 
     private let configuration: LaneConfiguration
     private let limits: ReapingLimits
     private var placement: Placement
     private var copies: [UInt8]
-    private var linked: Set<NodeID> = []
+    /// With what was agreed on.
+    private var linked: [NodeID: PeerFeatures] = [:]
     private var suspected: Set<NodeID> = []
     private var isDraining = false
     private var numbers: AskerNumbers
@@ -94,6 +107,7 @@ package struct Reaper: Sendable {
     private var partitions: [PartitionID] = []
     /// Where the walk is; nil: it rests until `nextWalk`.
     private var walk: Int?
+    private var walks: UInt = 1
     private var cursor: ByteBuffer?
     private var scan: StoreToken?
     private var nextWalk: MonotonicTime?
@@ -128,11 +142,10 @@ package struct Reaper: Sendable {
     package var status: [ReapStatus] {
         Set(found.keys).union(obstacles.keys).sorted().compactMap { tree in
             let counts = found[tree] ?? Found()
-            guard let leader = owners(of: tree).first, counts.tombstones + counts.graves + counts.expired > 0
-            else { return nil }
+            guard let leader = owners(of: tree).first, !counts.isEmpty else { return nil }
             return ReapStatus(
                 tree: tree, tombstones: counts.tombstones, graves: counts.graves, expired: counts.expired,
-                leader: leader, obstacle: obstacles[tree])
+                vectors: counts.vectors, leader: leader, obstacle: obstacles[tree])
         }
     }
 
@@ -142,15 +155,19 @@ package struct Reaper: Sendable {
 
     // MARK: The node
 
-    package mutating func peerUp(_ node: NodeID) { linked.insert(node) }
+    package mutating func peerUp(_ node: NodeID, _ features: PeerFeatures) { linked[node] = features }
     package mutating func suspected(_ nodes: [NodeID]) { suspected = Set(nodes) }
 
     private func reaches(_ node: NodeID) -> Bool {
-        node == configuration.node || linked.contains(node) && !suspected.contains(node)
+        node == configuration.node || linked[node] != nil && !suspected.contains(node)
+    }
+
+    private func features(of node: NodeID) -> PeerFeatures {
+        node == configuration.node ? configuration.features : linked[node] ?? []
     }
 
     package mutating func peerDown(_ node: NodeID, _ now: Now, _ effects: inout [ReapEffect]) {
-        guard linked.remove(node) != nil else { return }
+        guard linked.removeValue(forKey: node) != nil else { return }
         for (number, served) in served.sorted(by: { $0.key < $1.key }) where served.asker == node {
             self.served[number] = nil
         }
@@ -207,6 +224,7 @@ package struct Reaper: Sendable {
         }
         if walk == nil, nextWalk! <= now.monotonic, !partitions.isEmpty, placement.phase == .settled {
             walk = 0
+            walks &+= 1
             cursor = nil
             finding = [:]
         }
@@ -252,6 +270,7 @@ package struct Reaper: Sendable {
         var tombstones: [TreeID: [ReapEntry]] = [:]
         var graves: [TreeID: [ReapEntry]] = [:]
         var expired: [TreeID: [ReapEntry]] = [:]
+        var vectors: [TreeID: [ReapEntry]] = [:]
         for entry in entries {
             guard let key = try? ObjectKey(storageKey: entry.storageKey),
                 let record = try? Record(decoding: entry.record, for: key), record.hint == nil
@@ -273,11 +292,22 @@ package struct Reaper: Sendable {
                 let note = ExpiryNote(
                     object: configuration.hashSeed.contentHash(key: key, body: record.body), through: through)
                 expired[tree, default: []].append(ReapEntry(key: key, version: note.encoded))
+            } else if configuration.features.contains(.prunesVectors),
+                let note = Pruning.note(of: record, key, seed: configuration.hashSeed, least: limits.pruneEntries)
+            {
+                finding[tree, default: Found()].vectors += 1
+                guard !busy.contains(key), owners(of: tree).first == configuration.node else { continue }
+                vectors[tree, default: []].append(ReapEntry(key: key, version: note.encoded))
             }
         }
-        for tree in tombstones.keys.sorted() { begin(.reap, tree, tombstones[tree]!, now, &effects) }
-        for tree in graves.keys.sorted() { begin(.close, tree, graves[tree]!, now, &effects) }
-        for tree in expired.keys.sorted() { begin(.expire, tree, expired[tree]!, now, &effects) }
+        var begun: [(ReapRoundKind, [TreeID: [ReapEntry]])] = [
+            (.reap, tombstones), (.close, graves), (.expire, expired), (.prune, vectors),
+        ]
+        // Who serves few questions at a time refuses the later ones. They must not be the same in every walk.
+        if walks % 2 == 1 { begun.reverse() }
+        for (kind, found) in begun {
+            for tree in found.keys.sorted() { begin(kind, tree, found[tree]!, now, &effects) }
+        }
     }
 
     // MARK: Rounds
@@ -292,7 +322,7 @@ package struct Reaper: Sendable {
         for entry in entries { busy.insert(entry.key) }
         statistics.rounds += 1
         switch kind {
-        case .reap, .expire: ask(lastNumber, .agreeing, now, &effects)
+        case .reap, .expire, .prune: ask(lastNumber, .agreeing, now, &effects)
         case .close: ask(lastNumber, .burying, now, &effects)
         }
     }
@@ -314,13 +344,21 @@ package struct Reaper: Sendable {
         let subject: ReapQuestion.Subject
         var nodes = round.owners
         switch stage {
-        case .agreeing: subject = .step(round.kind == .reap ? .hold : .expired, round.entries)
+        case .agreeing:
+            let step: ReapStep =
+                switch round.kind {
+                case .reap, .close: .hold
+                case .expire: .expired
+                case .prune: .minting
+                }
+            subject = .step(step, round.entries)
         case .burying:
             let step: ReapStep =
                 switch round.kind {
                 case .reap: .bury
                 case .close: .settle
                 case .expire: .expire
+                case .prune: .prune
                 }
             subject = .step(step, round.entries)
         case .surveying, .marking, .confirming:
@@ -332,6 +370,12 @@ package struct Reaper: Sendable {
         if Mutation.removeExpiredAlone.isActive, round.kind == .expire { nodes = [configuration.node] }
         if let away = nodes.first(where: { !reaches($0) }) {
             return end(number, .unreachable(away), &effects)
+        }
+        // Asked anew in each stage: a node may have come back as another version.
+        if round.kind == .prune, !Mutation.sendUnknownMessage.isActive,
+            let old = round.owners.first(where: { !features(of: $0).contains(.prunesVectors) })
+        {
+            return end(number, .olderVersion(old), &effects)
         }
         rounds[number]!.stage = stage
         rounds[number]!.waiting = Set(nodes)
@@ -358,7 +402,19 @@ package struct Reaper: Sendable {
         guard rounds[asked.round] != nil else { return }
         switch answer {
         case .refused(let refusal): end(asked.round, .refused(node, refusal), &effects)
-        case .keys(let answers): agreed(asked.round, answers, node, now, &effects)
+        case .keys(let answers):
+            if rounds[asked.round]!.kind == .prune, rounds[asked.round]!.stage == .agreeing {
+                // It does not say with whom it mints.
+                end(asked.round, .refused(node, .malformed), &effects)
+            } else {
+                agreed(asked.round, answers, node, now, &effects)
+            }
+        case .minting(let answers):
+            for (place, answer) in answers.enumerated() {
+                guard case .holds(let actor?) = answer, !Mutation.pruneMintingActor.isActive else { continue }
+                rounds[asked.round]!.minting[place, default: []].insert(actor)
+            }
+            agreed(asked.round, answers.map { $0 != .differs }, node, now, &effects)
         case .survey(let survey): surveyed(asked.round, survey, node, now, &effects)
         }
         setDeadline(now)
@@ -376,14 +432,29 @@ package struct Reaper: Sendable {
         rounds[number]!.waiting.remove(node)
         guard rounds[number]!.waiting.isEmpty else { return }
         let refused = rounds[number]!.refused
-        for place in refused { busy.remove(round.entries[place].key) }
-        rounds[number]!.entries = round.entries.enumerated().filter { !refused.contains($0.offset) }.map(\.element)
-        if rounds[number]!.entries.isEmpty { return end(number, obstacles[round.tree], &effects) }
+        let minting = rounds[number]!.minting
+        var left: [ReapEntry] = []
+        for (place, entry) in round.entries.enumerated() {
+            if !refused.contains(place),
+                let entry = round.kind == .prune && round.stage == .agreeing
+                    ? Pruning.entry(entry, without: minting[place] ?? []) : entry
+            {
+                left.append(entry)
+            } else {
+                busy.remove(entry.key)
+            }
+        }
+        rounds[number]!.entries = left
+        rounds[number]!.minting = [:]
+        if left.isEmpty { return end(number, refused.isEmpty ? nil : obstacles[round.tree], &effects) }
         switch (round.kind, round.stage) {
         case (.reap, .agreeing): ask(number, .surveying, now, &effects)
+        case (.prune, .agreeing):
+            ask(number, Mutation.pruneWithoutAging.isActive ? .burying : .surveying, now, &effects)
         case (.expire, .agreeing): ask(number, .burying, now, &effects)
-        // The graves are closed by the walks of those who have them; a tombstone that is left, by the next walk.
-        case (.reap, _), (.expire, _): end(number, refused.isEmpty ? nil : obstacles[round.tree], &effects)
+        // The graves are closed by the walks of those who have them; a tombstone that is left, by the next walk. So is a
+        // vector that repair has made whole again meanwhile.
+        case (.reap, _), (.expire, _), (.prune, _): end(number, refused.isEmpty ? nil : obstacles[round.tree], &effects)
         case (.close, _): age(number, now)
         }
     }
@@ -430,7 +501,7 @@ package struct Reaper: Sendable {
     private mutating func aged(_ number: UInt64, _ now: Now, _ effects: inout [ReapEffect]) {
         let round = rounds[number]!
         switch round.kind {
-        case .reap: ask(number, .confirming, now, &effects)
+        case .reap, .prune: ask(number, .confirming, now, &effects)
         case .expire: preconditionFailure("a round of expiry does not age")
         case .close:
             serve(.forget, round.entries, of: round.tree, for: configuration.node, nil, &effects)
@@ -470,7 +541,9 @@ package struct Reaper: Sendable {
                 placement.ring.size.partition(of: $0.key.position) == tree.partition
             })
         else { return .malformed }
-        return limits.judgesAge && served.count < limits.questionsServed ? nil : .busy
+        // Its own are bounded by its rounds.
+        let isServed = node == configuration.node || served.count < limits.questionsServed
+        return limits.judgesAge && isServed ? nil : .busy
     }
 
     private mutating func serve(
@@ -480,8 +553,8 @@ package struct Reaper: Sendable {
         lastNumber += 1
         if let operation {
             served[lastNumber] = Served(
-                asker: asker, operation: operation, answers: [Bool](repeating: false, count: entries.count),
-                open: entries.count)
+                asker: asker, operation: operation, step: step,
+                answers: [MintingAnswer](repeating: .differs, count: entries.count), open: entries.count)
         }
         for (place, entry) in entries.enumerated() {
             effects.append(
@@ -491,14 +564,17 @@ package struct Reaper: Sendable {
         }
     }
 
-    /// What became of one key here, synced.
-    package mutating func buried(_ ticket: BurialTicket, _ isDone: Bool, _ effects: inout [ReapEffect]) {
+    /// What became of one key here, synced. `differs`: the step was not taken.
+    package mutating func buried(_ ticket: BurialTicket, _ answer: MintingAnswer, _ effects: inout [ReapEffect]) {
         guard served[ticket.question] != nil else { return }
-        served[ticket.question]!.answers[ticket.place] = isDone
+        served[ticket.question]!.answers[ticket.place] = answer
         served[ticket.question]!.open -= 1
         guard served[ticket.question]!.open == 0 else { return }
         let question = served.removeValue(forKey: ticket.question)!
-        answer(question.operation, .keys(question.answers), question.asker, &effects)
+        self.answer(
+            question.operation,
+            question.step == .minting ? .minting(question.answers) : .keys(question.answers.map { $0 != .differs }),
+            question.asker, &effects)
     }
 
     private func answer(

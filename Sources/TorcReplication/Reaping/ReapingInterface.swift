@@ -22,6 +22,10 @@ package struct ReapingLimits: Hashable, Sendable {
     package var pageBytes = 1 << 20
     /// Rounds under way: while there are as many, the walk waits.
     package var rounds = 64
+    /// A vector is pruned when it has so many entries of which no version stands and with which its first replica does not
+    /// mint. Above the number of replicas, each of which mints with one at the most: or a round would be begun in vain in
+    /// each walk.
+    package var pruneEntries = 8
     /// Questions of others under way; one more is refused `busy`.
     package var questionsServed = 64
 
@@ -62,9 +66,11 @@ package enum ReapRoundKind: String, Hashable, Sendable {
     case close
     /// Versions past their expiry go.
     case expire
+    /// Entries of vectors go that are of no use any more.
+    case prune
 }
 
-/// Why tombstones wait.
+/// Why tombstones wait, and vectors.
 package enum ReapObstacle: Hashable, Sendable {
     case unreachable(NodeID)
     /// It did not answer in time.
@@ -74,6 +80,8 @@ package enum ReapObstacle: Hashable, Sendable {
     case differs(NodeID)
     /// It keeps, or took, hints.
     case hints(NodeID)
+    /// It runs an older version, which does not know of such rounds.
+    case olderVersion(NodeID)
 }
 
 /// What waits in one tree, as the last walk through it found it.
@@ -83,7 +91,9 @@ package struct ReapStatus: Hashable, Sendable {
     package var graves: Int
     /// Objects of which versions have expired, by this node's clock, and are still held.
     package var expired: Int
-    /// The node that begins the rounds for the tombstones.
+    /// Objects whose vectors have too many entries of which no version stands.
+    package var vectors: Int
+    /// The node that begins the rounds for all but the graves.
     package var leader: NodeID
     /// What ended the last round; nil: nothing did.
     package var obstacle: ReapObstacle?
@@ -95,6 +105,8 @@ package struct ReapStatistics: Hashable, Sendable {
     package var gravesClosed: UInt64 = 0
     /// Objects from which expired versions were removed here, by this node's rounds or others'.
     package var expired: UInt64 = 0
+    /// Objects whose vectors were pruned here, by this node's rounds or others'.
+    package var pruned: UInt64 = 0
     package var rounds: UInt64 = 0
     package var failedRounds: UInt64 = 0
     package var scannedBytes: UInt64 = 0

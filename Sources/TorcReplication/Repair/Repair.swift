@@ -64,6 +64,9 @@ package struct Repair: Sendable {
     /// The pair that is being compared.
     package var current: RepairPair? { exchange?.pair }
 
+    /// A replica of this lane is asked for a client's sake.
+    package mutating func giveWay(_ now: Now) { budget.giveWay(at: now.monotonic) }
+
     // MARK: The node
 
     package mutating func peerUp(_ node: NodeID, _ leaves: LeafTable, _ now: Now, _ effects: inout [RepairEffect]) {
@@ -90,6 +93,8 @@ package struct Repair: Sendable {
         exchange?.abort()
         // What it was about is done with: it must not count for what the new placement awaits.
         settle(leaves, now, &effects)
+        // The pairs are others now: who waits for those of before asks again.
+        for pair in demands.values.flatMap(\.waiting) { ended(pair, completed: false, differing: 0, &effects) }
         rebuild(now, isNew: true)
         advance(leaves, now, &effects)
     }
@@ -157,6 +162,19 @@ package struct Repair: Sendable {
         demands[request] = demand
         advance(leaves, now, &effects)
     }
+
+    /// What is being compared of a partition began before something was lost there, and proves nothing about it.
+    package mutating func lost(
+        _ partition: PartitionID, _ leaves: LeafTable, _ now: Now, _ effects: inout [RepairEffect]
+    ) {
+        guard exchange?.pair.tree.partition == partition else { return }
+        exchange!.abort()
+        advance(leaves, now, &effects)
+    }
+
+    /// Whether one more request can be taken.
+    package var takesRequests: Bool { !isDraining && demands.count < limits.requests }
+    package var isDrained: Bool { isDraining }
 
     private mutating func ended(
         _ pair: RepairPair, completed: Bool, differing: Int, _ effects: inout [RepairEffect]
@@ -269,10 +287,19 @@ package struct Repair: Sendable {
 
     // MARK: Others' exchanges
 
+    /// `isWhole`: nothing of the partition is lost here.
     package mutating func asked(
-        _ question: TreeQuestion, by node: NodeID, _ leaves: LeafTable, _ effects: inout [RepairEffect]
+        _ question: TreeQuestion, by node: NodeID, _ leaves: LeafTable, isWhole: Bool = true,
+        _ effects: inout [RepairEffect]
     ) {
         if let refusal = refusal(of: question, by: node) { return answer(question, .refused(refusal), node, &effects) }
+        // Who takes a partition over compares it with this node once, and reads go to it then.
+        if !isWhole,
+            placement.sources(for: node, of: question.tree.partition, copies: Int(question.tree.copies))
+                .contains(configuration.node)
+        {
+            return answer(question, .refused(.busy), node, &effects)
+        }
         let layout = leaves.layout
         switch question.subject {
         case .root(let theirs):

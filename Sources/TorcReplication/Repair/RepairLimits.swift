@@ -1,13 +1,13 @@
 // The bounds of repair in one lane, and the budget that keeps it behind the clients' requests.
 
-import TorcModel
+package import TorcModel
 
 package struct RepairLimits: Hashable, Sendable {
     /// Off: this lane begins no exchange. It still answers others.
     package var isOn = true
     /// Of this lane: a node's divided by its lanes.
     package var bytesPerSecond = 4 << 20
-    /// Questions asked and keys exchanged.
+    /// Questions asked and keys exchanged; what replicas here do for clients counts, too, and leaves a tenth at least.
     package var operationsPerSecond = 500
     /// From the end of one comparison of a pair to its next.
     package var interval = Duration.seconds(30)
@@ -35,33 +35,52 @@ package struct RepairLimits: Hashable, Sendable {
 
 /// Bytes and operations a second. What a step costs is known when it is done, so it is paid afterwards: the
 /// next step may begin when everything before it is paid.
-struct RepairBudget: Sendable {
+///
+/// Operations for clients are paid from the same purse, or a load that leaves the machine little would be made to wait
+/// for what nobody waits for. They never take more than leaves `leastShare` of it, or replicas would differ for as long as
+/// a cluster is busy.
+package struct RepairBudget: Sendable {
     /// What may be spent at once after a pause.
     private static let burst: UInt64 = 100_000_000
     /// The longest debt of one step: a single large object does not stop repair for minutes.
     private static let longestDebt: UInt64 = 10_000_000_000
+    /// So soon after clients fell silent the whole is there again.
+    private static let longestDebtOfClients: UInt64 = 500_000_000
+    /// Of ten operations at least one is repair's.
+    private static let leastShare = 10.0
 
     private let nanosecondsPerByte: Double
     private let nanosecondsPerOperation: Double
     private var bytesPaid: UInt64 = 0
     private var operationsPaid: UInt64 = 0
+    /// Its own alone, at the rate that is always left.
+    private var leastPaid: UInt64 = 0
 
-    init(_ limits: RepairLimits) {
+    package init(_ limits: RepairLimits) {
         nanosecondsPerByte = 1e9 / Double(max(1, limits.bytesPerSecond))
         nanosecondsPerOperation = 1e9 / Double(max(1, limits.operationsPerSecond))
     }
 
     /// When the next step may begin.
-    var opens: MonotonicTime { MonotonicTime(nanoseconds: max(bytesPaid, operationsPaid)) }
-
-    mutating func spend(operations: Int = 0, bytes: Int = 0, at now: MonotonicTime) {
-        Self.pay(Double(operations) * nanosecondsPerOperation, &operationsPaid, now)
-        Self.pay(Double(bytes) * nanosecondsPerByte, &bytesPaid, now)
+    package var opens: MonotonicTime {
+        MonotonicTime(nanoseconds: max(bytesPaid, min(operationsPaid, leastPaid)))
     }
 
-    private static func pay(_ cost: Double, _ paid: inout UInt64, _ now: MonotonicTime) {
+    package mutating func spend(operations: Int = 0, bytes: Int = 0, at now: MonotonicTime) {
+        let cost = Double(operations) * nanosecondsPerOperation
+        Self.pay(cost, &operationsPaid, now, longestDebt: Self.longestDebt)
+        Self.pay(cost * Self.leastShare, &leastPaid, now, longestDebt: Self.longestDebt)
+        Self.pay(Double(bytes) * nanosecondsPerByte, &bytesPaid, now, longestDebt: Self.longestDebt)
+    }
+
+    /// A replica here did something for a client.
+    package mutating func giveWay(at now: MonotonicTime) {
+        Self.pay(nanosecondsPerOperation, &operationsPaid, now, longestDebt: Self.longestDebtOfClients)
+    }
+
+    private static func pay(_ cost: Double, _ paid: inout UInt64, _ now: MonotonicTime, longestDebt: UInt64) {
         let floor = now.nanoseconds > burst ? now.nanoseconds - burst : 0
         let sum = max(paid, floor) &+ UInt64(min(cost, Double(longestDebt)))
-        paid = min(sum, now.nanoseconds &+ longestDebt)
+        paid = max(paid, min(sum, now.nanoseconds &+ longestDebt))
     }
 }

@@ -56,7 +56,8 @@ struct RepairSchedule: Sendable {
                     entry.isOurs = isOurs
                     if isNew { entry.isAwaited = isSource }
                     if isNew, isSource { entry.due = now }
-                    entry.due = isOurs ? entry.due ?? now : nil
+                    // Somebody may wait for one that is not ours.
+                    entry.due = isOurs ? entry.due ?? now : isNew ? nil : entry.due
                     entries.append(entry)
                 }
             }

@@ -54,6 +54,11 @@ struct KeyTable {
 
     private static func current(_ slot: inout Int) -> Int { slot }
 
+    /// Those of hints aside. Looks at all: for what is done once in a while.
+    func hasEntries(of partition: PartitionID) -> Bool {
+        entries.contains { $0.map { $0.partition == partition && $0.name.hint == nil } ?? false }
+    }
+
     func slot(of name: Name) -> Int? { slots[name] }
     func contains(slot: Int) -> Bool { slot < entries.count && entries[slot] != nil }
 

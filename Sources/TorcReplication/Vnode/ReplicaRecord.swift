@@ -232,6 +232,7 @@ struct ReplicaRecord {
     /// True: it is as the step wants it. `wall`: this node's own clock, the only one that it judges an expiry by.
     mutating func take(_ burial: Burial, wall: WallTime, seed: HashSeed) -> Bool {
         if burial.step.isExpiry { return expire(burial, wall: wall, seed: seed) }
+        if burial.step.isPruning { return prune(burial, seed: seed) }
         guard let tombstone = try? VersionedObject(decoding: burial.version), tombstone.isTombstone else {
             return false
         }
@@ -272,7 +273,7 @@ struct ReplicaRecord {
             isGrave = false
             isChanged = true
             return true
-        case .expired, .expire: preconditionFailure("a step of expiry is taken elsewhere")
+        case .expired, .expire, .minting, .prune: preconditionFailure("\(burial.step) is taken elsewhere")
         }
     }
 
@@ -284,6 +285,35 @@ struct ReplicaRecord {
         if burial.step == .expire {
             adopt(object.removingExpired(through: note.through), body: nil, header: header, key: burial.key, seed: seed)
         }
+        return true
+    }
+
+    /// What it says to those who want to prune it.
+    mutating func minting(_ burial: Burial, seed: HashSeed) -> MintingAnswer {
+        guard let note = try? PruneNote(decoding: burial.version), !isGrave, let header,
+            header.copies == burial.copies, contentHash(of: burial.key, seed: seed) == note.object
+        else { return .differs }
+        return .holds(header.minting?.actor)
+    }
+
+    /// It held the object once, so what it holds now has seen as much. It may have been written since: what counts is that
+    /// it has seen no more of these actors than was proved, and holds no version of theirs.
+    ///
+    /// An actor that mints here stays, whoever says otherwise: its entry is what tells a replica that it has forgotten
+    /// a write (`retireActor`), and would be back with the next one.
+    private mutating func prune(_ burial: Burial, seed: HashSeed) -> Bool {
+        guard let note = try? PruneNote(decoding: burial.version), !isGrave, let header,
+            header.copies == burial.copies, let object = try? decoded(), !object.siblings.isEmpty
+        else { return false }
+        let dead = Set(object.deadActors)
+        guard note.entries.allSatisfy({ dead.contains($0.actor) && object.clock[$0.actor] == $0.counter }) else {
+            return false
+        }
+        let actors = note.entries.map(\.actor)
+        if let minting = header.minting, actors.contains(minting.actor), !Mutation.pruneMintingActor.isActive {
+            return false
+        }
+        adopt(object.pruned(of: actors), body: nil, header: header, key: burial.key, seed: seed)
         return true
     }
 

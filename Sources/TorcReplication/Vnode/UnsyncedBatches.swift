@@ -42,6 +42,11 @@ struct UnsyncedBatches {
     func isSynced(_ batch: BatchNumber) -> Bool { batch <= syncedThrough }
     func isCommitted(_ batch: BatchNumber) -> Bool { batch <= committedThrough }
 
+    /// Nothing was written that is not committed, this turn's included.
+    var areCommitted: Bool {
+        open.slots.isEmpty && !open.corrects && committedThrough.rawValue + 1 == open.number.rawValue
+    }
+
     mutating func add(record slot: Int, bytes: Int) {
         open.slots.append(slot)
         open.recordBytes += bytes

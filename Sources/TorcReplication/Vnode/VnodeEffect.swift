@@ -75,7 +75,11 @@ package enum VnodeRequest: Hashable, Sendable {
         case .mend: space == .low
         // A grave is written before a record goes.
         case .bury(let burial):
-            space == .low || burial.step == .hold || burial.step == .expired || burial.step == .forget
+            switch burial.step {
+            case .hold, .expired, .forget: true
+            // Who could not prune must not agree: those that could would be made whole again by repair, and so on.
+            case .bury, .settle, .expire, .minting, .prune: space == .low
+            }
         }
     }
 

@@ -19,6 +19,19 @@ package enum ReplyAddress: Hashable, Sendable {
     case mending(OperationID)
     case nobody
 
+    /// Whether what it hears is taken for what this replica holds. Repair looks for what it lacks.
+    var counts: Bool {
+        switch self {
+        case .repair: false
+        case .peer(_, let operation): operation.asker != .repair
+        case .coordinator, .hintCoordinator, .hintPeer, .reaping, .mending, .nobody: true
+        }
+    }
+
+    var isPeersRepair: Bool {
+        if case .peer(_, let operation) = self { operation.asker == .repair } else { false }
+    }
+
     var isRepair: Bool {
         if case .repair = self { true } else { false }
     }
@@ -117,5 +130,7 @@ package enum VnodeReply: Hashable, Sendable {
     case refused(Refusal)
     /// Whether the record is as a step of reaping wants it.
     case buried(Bool)
+    /// The record is the one that shall be pruned, and its header mints with this actor.
+    case mints(Actor?)
     case mended(MendOutcome)
 }

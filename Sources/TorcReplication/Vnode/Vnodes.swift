@@ -52,6 +52,11 @@ package struct Vnodes: Sendable {
     package private(set) var closedGraves: UInt64 = 0
     /// Objects from which expired versions were removed.
     package private(set) var expired: UInt64 = 0
+    /// Objects from whose vectors entries were removed.
+    package private(set) var pruned: UInt64 = 0
+
+    /// Damaged partitions.
+    var gates = PartitionGates()
 
     private var keys = KeyTable()
     private var batches = UnsyncedBatches()
@@ -80,6 +85,12 @@ package struct Vnodes: Sendable {
 
     /// Nothing is parked, unwritten or unsynced.
     package var isIdle: Bool { keys.count == 0 }
+
+    /// Leaves are set right when the turn ends.
+    var isCorrecting: Bool { !corrections.isEmpty }
+
+    /// What was changed is in the store.
+    var isCommitted: Bool { changed.isEmpty && corrections.isEmpty && batches.areCommitted }
 
     package func hintSurvey(_ now: Now) -> HintSurvey {
         HintSurvey(
@@ -126,7 +137,7 @@ package struct Vnodes: Sendable {
             LaneConfiguration.lane(of: partition, laneCount: configuration.laneCount) == configuration.lane,
             "\(key) of \(partition) came to lane \(configuration.lane) of \(configuration.laneCount)")
         let operation = ParkedOperations.Operation(request: request, address: address)
-        if let failure = admit(request, to: partition) {
+        if let failure = admit(operation, to: partition) {
             return fail(operation, failure, effects: &effects)
         }
         let (slot, isNew) = keys.claim(KeyTable.Name(key: key, hint: request.hint), in: partition)
@@ -220,14 +231,15 @@ package struct Vnodes: Sendable {
 
     // MARK: Admission
 
-    private func admit(_ request: VnodeRequest, to partition: PartitionID) -> ReplicaFailure? {
+    private func admit(_ operation: ParkedOperations.Operation, to partition: PartitionID) -> ReplicaFailure? {
+        let request = operation.request
         let copies = request.copies
         guard copies > 0, copies <= BucketProperties.maximumCopies else { return .malformed }
         if let hint = request.hint {
             // A hint for oneself would never be delivered.
             guard hint != configuration.node else { return .malformed }
         }
-        if let failure = refusal(of: request, in: partition) { return failure }
+        if let failure = refusal(of: operation, in: partition) { return failure }
         let limits = configuration.limits
         guard batches.waitingCount < limits.unsyncedOperations else { return .overloaded }
         if case .read = request { return nil }
@@ -239,9 +251,28 @@ package struct Vnodes: Sendable {
         partition.index < ranks.count && ranks[partition.index] <= copies
     }
 
+    /// There may have been more of it.
+    private func isLost(_ key: ObjectKey, in partition: PartitionID) -> Bool {
+        !gates.isOpen && gates.isLost(leaves.layout.leaf(of: key.position), of: partition)
+    }
+
+    /// Records of its own, or questions for them.
+    func keepsRecords(of partition: PartitionID) -> Bool { keys.hasEntries(of: partition) }
+
     /// Asked when it comes, and again when it has waited: the ring may have changed.
-    private func refusal(of request: VnodeRequest, in partition: PartitionID) -> ReplicaFailure? {
+    private func refusal(of operation: ParkedOperations.Operation, in partition: PartitionID) -> ReplicaFailure? {
+        let request = operation.request
         if request.hint != nil { return request.isHintWrite && !keepsHints ? .notHeld : nil }
+        if !gates.isOpen {
+            if gates.isSuspended(partition) { return .unreadable }
+            if isLost(request.key, in: partition) {
+                switch request {
+                case .read where operation.address.counts: return .unreadable
+                case .mint: return .unreadable
+                default: break
+                }
+            }
+        }
         if case .discard = request { return nil }
         guard isHeld(partition, copies: request.copies) else { return .notHeld }
         switch request {
@@ -318,7 +349,7 @@ package struct Vnodes: Sendable {
         let partition = keys[slot].partition
         parked.forEach { operation in
             unpark(operation.request)
-            if let failure = refusal(of: operation.request, in: partition) {
+            if let failure = refusal(of: operation, in: partition) {
                 return fail(operation, failure, effects: &effects)
             }
             run(operation, on: &record, slot: slot, now: now, effects: &effects)
@@ -339,7 +370,11 @@ package struct Vnodes: Sendable {
         defer { if record.isChanged, !wasChanged { changed.append(slot) } }
         switch operation.request {
         case .read(let read):
-            let outcome = record.read(read, seed: configuration.hashSeed)
+            var outcome = record.read(read, seed: configuration.hashSeed)
+            // Another's repair has seen that it is here.
+            if outcome == .absent, read.hint == nil, address.isPeersRepair, isLost(read.key, in: keys[slot].partition) {
+                outcome = .failed(.unreadable)
+            }
             if Mutation.readUnsynced.isActive {
                 effects.append(.reply(.read(outcome), address))
             } else {
@@ -356,6 +391,12 @@ package struct Vnodes: Sendable {
                 if !Mutation.pretendWhenHintsFull.isActive { outcome = .failed(.hintsFull) }
             }
             observe(retired, of: write.key, effects: &effects)
+            if write.hint == nil, write.dot != nil, address.counts, isLost(write.key, in: keys[slot].partition),
+                (try? record.decoded())?.mode == .lww
+            {
+                // It is merged. Whether it would have won cannot be said.
+                return effects.append(.reply(.wrote(.failed(.unreadable)), address))
+            }
             switch outcome {
             case .failed(let failure):
                 if failure == .unreadable { effects.append(.observed(.unreadableRecord(write.key))) }
@@ -383,9 +424,17 @@ package struct Vnodes: Sendable {
                 lastDrop = batches.open.number
             }
         case .bury(let burial):
+            if burial.step == .minting {
+                let answer = record.minting(burial, seed: configuration.hashSeed)
+                if case .holds(let actor) = answer {
+                    return reply(.mints(actor), to: address, whenSynced: record, effects: &effects)
+                }
+                return reply(.buried(false), to: address, whenSynced: record, effects: &effects)
+            }
             let before = record.isGrave
             let isDone = record.take(burial, wall: now.wall, seed: configuration.hashSeed)
             if isDone, burial.step == .expire { expired += 1 }
+            if isDone, burial.step == .prune { pruned += 1 }
             if record.isGrave, !before { reaped += 1 }
             if before, !record.isGrave, burial.step == .forget { closedGraves += 1 }
             reply(.buried(isDone), to: address, whenSynced: record, effects: &effects)

@@ -117,7 +117,9 @@ extension Setting {
         help: "What comparing replicas in the background may read and send.")
     package static let repairOperations = Setting(
         key: "repair.operations-per-second", kind: .wholeNumber(0...1_000_000, unit: "operations"), standard: "1000",
-        help: "Questions and keys that comparing replicas may exchange; 0: this node begins none.")
+        help:
+            "Questions and keys that comparing replicas may exchange, less what clients ask for; 0: this node begins none."
+    )
     package static let scrubBytes = Setting(
         key: "scrub.bytes-per-second", kind: .wholeNumber(0...(1 << 40), unit: "bytes"), standard: "4194304",
         help: "What comparing the disk with what was written to it may read, in the background; 0: never.")

@@ -81,6 +81,9 @@ final class ControlDriver: @unchecked Sendable {
     /// On the control loop.
     var members: [MemberStatus] { control.membership.statuses }
 
+    /// What was agreed on with those that are linked. On the control loop.
+    var features: [NodeID: PeerFeatures] { control.features }
+
     /// On the control loop.
     var agreement: RingAgreement { control.agreement }
 

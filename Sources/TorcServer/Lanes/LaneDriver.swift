@@ -104,6 +104,13 @@ final class LaneDriver: @unchecked Sendable {
         enqueue(.ringChanged(placement))
     }
 
+    /// On the lane's loop: a partition was made anew, and is read and written there from now on.
+    func turn(to salvaged: SalvagedPartition) {
+        guard !isStopped else { return }
+        store.add([])
+        enqueue(.salvaged(salvaged))
+    }
+
     /// From any thread.
     func send(_ event: LaneEvent) {
         if eventLoop.inEventLoop {
@@ -183,6 +190,7 @@ final class LaneDriver: @unchecked Sendable {
         copy.reaping = lane.reapStatistics
         copy.scrub = lane.scrubStatistics
         copy.mending = lane.mendStatistics
+        copy.salvage = lane.salvageStatistics
         for total in lane.hints.values {
             copy.hintsHeld += UInt64(total.records)
             copy.hintBytesHeld += UInt64(total.bytes)
@@ -252,6 +260,8 @@ final class LaneDriver: @unchecked Sendable {
                 note(observation)
             case .progress(let progress):
                 loops.control.send(.progress(lane: index, progress))
+            case .salvage(let partition): loops.damage.salvage(partition)
+            case .restored(let partition): loops.damage.restored(partition)
             }
         }
         effects.removeAll(keepingCapacity: true)
@@ -296,7 +306,11 @@ final class LaneDriver: @unchecked Sendable {
                     self.enqueue(.scanned(request.token, entries: page.entries, finished: page.finished))
                 }
             } catch {
-                self.logger.error("a partition cannot be scanned", metadata: ["error": "\(error)"])
+                // Damage has been told, once.
+                if case StoreError.corruption = error {
+                } else {
+                    self.logger.error("a partition cannot be scanned", metadata: ["error": "\(error)"])
+                }
                 self.eventLoop.execute { self.enqueue(.scanned(request.token, entries: nil, finished: true)) }
             }
         }
@@ -464,7 +478,7 @@ final class LaneDriver: @unchecked Sendable {
                 metadata: ["key": "\(key)", "actor": "\(actor)"])
         case .unreadableRecord(let key):
             metrics.unreadableRecords += 1
-            logger.error("a record on disk cannot be read", metadata: ["key": "\(key)"])
+            logger.debug("a record on disk cannot be read", metadata: ["key": "\(key)"])
         case .lwwRestamped:
             metrics.restampedWrites += 1
         case .overloaded:
@@ -508,6 +522,14 @@ final class LaneDriver: @unchecked Sendable {
             metrics.staleWrites += 1
             logger.debug("a write was read too long ago by its sender", metadata: ["key": "\(key)"])
         case .scrubbed(let finding): note(finding)
+        case .salvaged(let partition, let lost):
+            logger.notice(
+                "what a damaged partition lost is fetched from other nodes; until then nothing is read there",
+                metadata: ["partition": "\(partition)", "lost leaves": "\(lost)"])
+        case .restored(let partition, let differing):
+            logger.notice(
+                "a damaged partition is whole again: it was compared with all other nodes that hold it",
+                metadata: ["partition": "\(partition)", "keys that differed": "\(differing)"])
         case .mended(let key, let replicas):
             logger.notice(
                 "a damaged record is mended: it was written anew with what the other replicas hold",
@@ -531,9 +553,8 @@ final class LaneDriver: @unchecked Sendable {
                 "a record on disk is damaged; until it is mended it counts as a copy that does not answer",
                 metadata: ["key": "\(key)"])
         case .unreadableRange(let partition, let leaf):
-            logger.error(
-                "a part of the disk cannot be read: replace this node's data folder while the other copies are whole",
-                metadata: ["partition": "\(partition)", "leaf": "\(leaf)"])
+            logger.debug(
+                "a part of the disk cannot be read", metadata: ["partition": "\(partition)", "leaf": "\(leaf)"])
         case .walkEnded(let walk):
             logger.info(
                 "the disk has been scrubbed",

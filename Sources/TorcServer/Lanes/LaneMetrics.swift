@@ -57,6 +57,7 @@ struct LaneMetrics: Sendable {
     var reaping = ReapStatistics()
     var scrub = ScrubStatistics()
     var mending = MendStatistics()
+    var salvage = SalvageStatistics()
     /// Writes of other nodes that were refused for their age.
     var staleWrites: UInt64 = 0
     /// Writes that were kept for a node that could not take them, and those that were refused for their number.
@@ -95,6 +96,7 @@ struct LaneMetrics: Sendable {
         scrub.walks += other.scrub.walks
         scrub.total.add(other.scrub.total)
         mending.add(other.mending)
+        salvage.add(other.salvage)
         for counter in Self.counters { self[keyPath: counter.path] += other[keyPath: counter.path] }
     }
 

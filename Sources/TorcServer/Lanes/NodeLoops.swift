@@ -9,6 +9,7 @@ final class NodeLoops: @unchecked Sendable {
     let ringSize: RingSize
     private(set) var lanes: [LaneDriver] = []
     private(set) var control: ControlDriver!
+    private(set) var damage: DamageWatch!
 
     init(node: NodeID, ringSize: RingSize) {
         self.node = node
@@ -16,10 +17,11 @@ final class NodeLoops: @unchecked Sendable {
     }
 
     /// Once, before the first message.
-    func install(lanes: [LaneDriver], control: ControlDriver) {
+    func install(lanes: [LaneDriver], control: ControlDriver, damage: DamageWatch) {
         precondition(self.lanes.isEmpty, "the loops of a node are installed once")
         self.lanes = lanes
         self.control = control
+        self.damage = damage
     }
 
     func lane(of key: ObjectKey) -> LaneDriver {

@@ -1,5 +1,5 @@
 // Tombstones, for people: `GET /admin/tombstones` shows how many the last walk of this node found in each tree,
-// and what ended the last round that was to reap them.
+// how many expired versions and long vectors, and what ended the last round that was about them.
 
 import Hummingbird
 import HummingbirdCore
@@ -37,6 +37,7 @@ final class TombstoneEndpoint: Sendable {
         let trees = rows.map { row in
             "{\"partition\":\(row.tree.partition.rawValue),\"n\":\(row.tree.copies),"
                 + "\"tombstones\":\(row.tombstones),\"graves\":\(row.graves),\"expired\":\(row.expired),"
+                + "\"vectors\":\(row.vectors),"
                 + "\"leader\":\(LineLogHandler.jsonString(name(row.leader))),"
                 + "\"waits_for\":\(row.obstacle.map { LineLogHandler.jsonString(text($0)) } ?? "null")}"
         }
@@ -51,6 +52,7 @@ final class TombstoneEndpoint: Sendable {
         case .silent(let node): "\(name(node)), which does not answer"
         case .refused(let node, let refusal): "\(name(node)), which refuses: \(refusal)"
         case .differs(let node): "\(name(node)), which holds another version, or whose clock is behind"
+        case .olderVersion(let node): "\(name(node)), which runs an older version: upgrade it"
         case .hints(let node): "hints that \(name(node)) keeps or took"
         }
     }
@@ -67,13 +69,14 @@ extension ReapStatistics {
         reaped += other.reaped
         gravesClosed += other.gravesClosed
         expired += other.expired
+        pruned += other.pruned
         rounds += other.rounds
         failedRounds += other.failedRounds
         scannedBytes += other.scannedBytes
     }
 
     var json: String {
-        "{\"reaped\":\(reaped),\"graves_closed\":\(gravesClosed),\"expired\":\(expired),\"rounds\":\(rounds),"
-            + "\"failed_rounds\":\(failedRounds),\"scanned_bytes\":\(scannedBytes)}"
+        "{\"reaped\":\(reaped),\"graves_closed\":\(gravesClosed),\"expired\":\(expired),\"pruned\":\(pruned),"
+            + "\"rounds\":\(rounds),\"failed_rounds\":\(failedRounds),\"scanned_bytes\":\(scannedBytes)}"
     }
 }

@@ -11,6 +11,7 @@ package import Logging
 import Crypto
 import NIOCore
 import NIOPosix
+import Synchronization
 package import TorcModel
 import TorcReplication
 import TorcStorage
@@ -47,11 +48,13 @@ package final class Node: @unchecked Sendable {
     private let http: HTTPListener
     private let statistics: NodeStatistics
     private let diskWatch: DiskWatch
+    private let damageWatch: DamageWatch
     private let started = NodeClock.monotonic()
     private var stopping: Task<Void, Never>?
     /// Tells the others about this node's load and disk.
     private var reporting: Task<Void, Never>?
     private var watching: Task<Void, Never>?
+    private var watchingDamage: Task<Void, Never>?
 
     private init(
         configuration: ServerConfiguration, logger: Logger, group: MultiThreadedEventLoopGroup, readers: NIOThreadPool,
@@ -91,6 +94,9 @@ package final class Node: @unchecked Sendable {
                     limits: configuration.limits),
                 placement: made.record.state.placement, properties: made.properties, leaves: opened.leaves[index],
                 hints: opened.hints[index],
+                lost: opened.store.lostLeaves.filter {
+                    LaneConfiguration.lane(of: $0.key, laneCount: eventLoops.count) == index
+                },
                 generator: SeededGenerator(entropy: Self.entropy()))
             links.append(link)
             lanes.append(
@@ -111,7 +117,10 @@ package final class Node: @unchecked Sendable {
                     facts: NodeStatistics.staticFacts,
                     seed: Self.entropy().0)),
             store: opened.store, threads: readers, directory: directory, follower: follower, logger: logger)
-        loops.install(lanes: lanes, control: control)
+        damageWatch = DamageWatch(
+            loops: loops, store: opened.store, hashSeed: configuration.clusterKey.hashSeed,
+            folder: configuration.dataFolder, reserve: configuration.diskReserve, threads: readers, logger: logger)
+        loops.install(lanes: lanes, control: control, damage: damageWatch)
         self.loops = loops
         self.links = links
         inboxes = lanes.map { lane in
@@ -301,6 +310,7 @@ package final class Node: @unchecked Sendable {
             loops.control.send(.tick)
             await diskWatch.look()
             watching = Task { [diskWatch] in await diskWatch.run() }
+            watchingDamage = Task { [damageWatch] in await damageWatch.run() }
             reporting = Task { [statistics, loops] in
                 while !Task.isCancelled {
                     if let facts = await statistics.facts() { loops.control.send(.facts(facts)) }
@@ -385,6 +395,9 @@ package final class Node: @unchecked Sendable {
     private func stopServing() async {
         reporting?.cancel()
         watching?.cancel()
+        watchingDamage?.cancel()
+        store.stopsCopying.store(true, ordering: .relaxed)
+        await watchingDamage?.value
         await protocolBuffers.stopAccepting()
         await protocolBuffers.closeAll()
         try? await peerListener.stop().get()

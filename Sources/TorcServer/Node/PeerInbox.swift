@@ -26,9 +26,9 @@ final class PeerInbox: PeerReceiver {
 
     func peerMessage(_ message: PeerMessage, from node: NodeID) { loops.deliver(message, from: node) }
 
-    func peerUp(_ node: NodeID) {
-        lane.enqueue(.peerUp(node))
-        control?.send(.peerUp(node))
+    func peerUp(_ node: NodeID, features: PeerFeatures) {
+        lane.enqueue(.peerUp(node, features))
+        control?.send(.peerUp(node, features))
     }
 
     func peerDown(_ node: NodeID) {

@@ -13,6 +13,8 @@ struct ClusterStatus: Sendable {
         /// It hands over what it holds.
         var isLeaving: Bool
         var status: MemberStatus
+        /// What this node and that one both have; nil: it is not linked.
+        var features: PeerFeatures?
     }
 
     var cluster: String
@@ -23,6 +25,8 @@ struct ClusterStatus: Sendable {
     /// What this node is to the cluster.
     var role: ClusterDirectory.Role
     var fenced: [String]
+    /// Of this node: partitions that are being made anew, or compared, because a table is damaged.
+    var damaged: UInt64
     /// By name.
     var rows: [Row]
 
@@ -31,19 +35,28 @@ struct ClusterStatus: Sendable {
     ) async -> ClusterStatus {
         let state = directory.state
         let control = loops.control!
-        let members = (try? await control.eventLoop.submit { control.members }.get()) ?? []
+        let (members, features) =
+            (try? await control.eventLoop.submit { (control.members, control.features) }.get()) ?? ([], [:])
         let rows = members.map { status in
             let contact = directory.contact(of: status.node)
             return Row(
                 name: contact?.name ?? "\(status.node)", address: contact.map { "\($0.address)" } ?? "",
                 partitions: state.ring.owners.count { $0 == status.node },
-                isLeaving: state.isLeaving(status.node), status: status)
+                isLeaving: state.isLeaving(status.node), status: status,
+                features: status.isSelf ? .supported : features[status.node])
+        }
+        var salvage = SalvageStatistics()
+        for lane in loops.lanes {
+            if let metrics = try? await lane.eventLoop.submit({ lane.snapshot() }).get() {
+                salvage.add(metrics.salvage)
+            }
         }
         return ClusterStatus(
             cluster: configuration.clusterName, node: configuration.nodeName,
             periodMilliseconds: Int(configuration.membershipPeriod / .milliseconds(1)),
             ring: (state.ring.epoch, state.ring.size.partitions, state.placement.phase),
-            role: directory.role, fenced: state.fenced.map(directory.name), rows: rows.sorted { $0.name < $1.name })
+            role: directory.role, fenced: state.fenced.map(directory.name),
+            damaged: salvage.damaged + salvage.comparing, rows: rows.sorted { $0.name < $1.name })
     }
 
     func json() -> String {
@@ -55,6 +68,9 @@ struct ClusterStatus: Sendable {
                 ("link", text(row.status.isSelf ? "self" : row.status.isLinked ? "up" : "down")),
                 ("partitions", "\(row.partitions)"), ("leaving", "\(row.isLeaving)"),
             ]
+            if let features = row.features {
+                fields.append(("features", "[\(features.names.map(text).joined(separator: ","))]"))
+            }
             if let facts = row.status.facts {
                 fields += [
                     ("operations_per_second", "\(facts.operationsPerSecond)"),
@@ -67,6 +83,7 @@ struct ClusterStatus: Sendable {
         return "{\"cluster\":\(text(cluster)),\"node\":\(text(node)),\"membership_period_ms\":\(periodMilliseconds),"
             + "\"ring_epoch\":\(ring.epoch),\"ring_partitions\":\(ring.partitions),"
             + "\"ring_phase\":\(text("\(ring.phase)")),\"role\":\(text(role.rawValue)),"
+            + "\"damaged_partitions\":\(damaged),"
             + "\"fenced\":[\(fenced.map(text).joined(separator: ","))],"
             + "\"members\":[\(members.joined(separator: ","))]}\n"
     }

@@ -42,6 +42,7 @@ struct Statistics: Sendable {
         fields.append(("repair", metrics.repair.json))
         fields.append(("reaping", metrics.reaping.json))
         fields.append(("scrub", metrics.scrub.json(metrics.mending)))
+        fields.append(("damage", metrics.salvage.json))
         for counter in LaneMetrics.counters { fields.append((counter.name, "\(metrics[keyPath: counter.path])")) }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}\n"
     }
@@ -69,6 +70,12 @@ struct Statistics: Sendable {
         return "\"count\":\(histogram.count),\"mean_us\":\(mean),\"p50_us\":\(histogram.percentile(0.5)),"
             + "\"p95_us\":\(histogram.percentile(0.95)),\"p99_us\":\(histogram.percentile(0.99)),"
             + "\"p999_us\":\(histogram.percentile(0.999)),\"max_us\":\(histogram.maximumMicroseconds)"
+    }
+}
+
+extension SalvageStatistics {
+    var json: String {
+        "{\"damaged_partitions\":\(damaged),\"comparing_partitions\":\(comparing),\"restored_partitions\":\(restored)}"
     }
 }
 

@@ -22,6 +22,8 @@ package struct Coverage: Hashable, Sendable {
         case ringCopying, ringRetiring, ringSettledAgain, ringFencing
         // What followed from them.
         case mended
+        // A vector became shorter; two versions were linked; a cluster in which there had been two ended with one.
+        case pruneStep, pruned, mixedVersions, upgraded
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,
@@ -31,15 +33,15 @@ package struct Coverage: Hashable, Sendable {
     }
 
     /// Bit n: the site with that raw value.
-    package private(set) var bits: UInt64
+    package private(set) var bits: UInt128
 
-    package init(bits: UInt64 = 0) { self.bits = bits }
+    package init(bits: UInt128 = 0) { self.bits = bits }
 
-    mutating func note(_ site: Site) { bits |= 1 << UInt64(site.rawValue) }
+    mutating func note(_ site: Site) { bits |= 1 << UInt128(site.rawValue) }
 
     package mutating func formUnion(_ other: Coverage) { bits |= other.bits }
 
-    package var missing: [Site] { Site.allCases.filter { bits & 1 << UInt64($0.rawValue) == 0 } }
+    package var missing: [Site] { Site.allCases.filter { bits & 1 << UInt128($0.rawValue) == 0 } }
 
     mutating func noteArrival(of message: PeerMessage) {
         note(Self.site(of: message))
@@ -78,7 +80,11 @@ package struct Coverage: Hashable, Sendable {
             }
         case .askToken: .askToken
         case .token: .token
-        case .reap(let question): question.subject == .survey ? .survey : .reapStep
+        case .reap(let question):
+            switch question.subject {
+            case .survey: .survey
+            case .step(let step, _): step.isPruning ? .pruneStep : .reapStep
+            }
         case .reaped: .reaped
         case .ring(let message): site(of: message)
         }

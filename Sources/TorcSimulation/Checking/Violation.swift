@@ -46,6 +46,10 @@ package struct Violation: Error, Hashable, Sendable, CustomStringConvertible {
         case wrongRing
         /// A version is shown past its expiry, or removed before all replicas' clocks have come to it.
         case expiry
+        /// An entry is pruned from a vector while something needs it, or one of no use is never pruned.
+        case wrongPruning
+        /// A message is sent to a node whose version does not know it.
+        case unknownMessage
         /// The simulation did not come to rest.
         case restless
     }

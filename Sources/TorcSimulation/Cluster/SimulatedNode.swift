@@ -45,6 +45,8 @@ struct SimulatedControl {
 final class SimulatedProcess {
     var id: ProcessID
     var incarnation: Incarnation
+    /// What its version has.
+    let features: PeerFeatures
     var lanes: [SimulatedLane]
     var control: SimulatedControl
     var isSyncing = false
@@ -55,7 +57,11 @@ final class SimulatedProcess {
     /// The clients that wait for an answer of this process, by lane and request; lane −1 is the control loop.
     var requests: [RequestKey: ClientRequestID] = [:]
 
-    init(id: ProcessID, incarnation: Incarnation, lanes: [SimulatedLane], control: SimulatedControl) {
+    init(
+        id: ProcessID, incarnation: Incarnation, features: PeerFeatures, lanes: [SimulatedLane],
+        control: SimulatedControl
+    ) {
+        self.features = features
         self.id = id
         self.incarnation = incarnation
         self.lanes = lanes
@@ -89,6 +95,8 @@ final class SimulatedNode {
     var staysDown = false
     /// Leaves of which its disk lost a record, or which were altered on it.
     var flaws: Set<LeafAddress> = []
+    /// Of the version that is installed: the next process is of it. Nil: none was yet.
+    var features: PeerFeatures?
     /// When it last came back with less than it had synced.
     var forgot: VirtualTime?
 

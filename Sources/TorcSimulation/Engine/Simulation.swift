@@ -81,6 +81,8 @@ package final class Simulation {
     var damagedKeys: Set<Int> = []
     /// Buckets whose change to `lww` was acknowledged.
     var bucketsTurned: Set<Int> = []
+    /// By key, entries that were pruned from vectors: all replicas had seen them.
+    var pruned: [Int: VersionVector] = [:]
     var ringChecker: RingChecker
     var operators: [RingOperator] = []
     /// By key, the copies of the shortest list that it ever had.
@@ -283,7 +285,7 @@ package final class Simulation {
     // MARK: Network
 
     private func deliver(_ envelope: Envelope) {
-        guard network.isCurrent(envelope) else { return }
+        guard network.isCurrent(envelope), checkVersion(envelope) else { return }
         coverage.noteArrival(of: envelope.message)
         route(envelope.message, from: nodes[envelope.from].id, to: envelope.to)
     }
@@ -320,10 +322,11 @@ package final class Simulation {
         guard nodes[observer].process != nil else { return }
         note(nodes[observer].name, "\(isUp ? "link to" : "lost link to") \(nodes[peer].name)")
         let id = nodes[peer].id
+        let agreed = agreedFeatures(observer, peer)
         for lane in 0..<nodes[observer].laneCount {
-            enqueue(isUp ? .peerUp(id) : .peerDown(id), node: observer, lane: lane)
+            enqueue(isUp ? .peerUp(id, agreed) : .peerDown(id), node: observer, lane: lane)
         }
-        enqueueControl(isUp ? .peerUp(id) : .peerDown(id), node: observer)
+        enqueueControl(isUp ? .peerUp(id, agreed) : .peerDown(id), node: observer)
     }
 }
 

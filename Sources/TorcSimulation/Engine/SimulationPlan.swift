@@ -170,6 +170,8 @@ package struct SimulationPlan: Sendable {
     package var mayFence = false
     /// No leave takes the members below this.
     package var fewestMembers = 1
+    /// Nil: all nodes run the newest version all the time.
+    package var versions: VersionPlan?
     /// Largest number of events that one turn of a lane takes.
     package var turnSize = 64
     package var turnDelay = Span.microseconds(20)
@@ -192,6 +194,7 @@ package struct SimulationPlan: Sendable {
         drawExpiry(&random)
         drawScrub(&random)
         drawMending()
+        drawVersions()
         if leastFaults > 0 { gather(&random) }
     }
 }
@@ -347,7 +350,11 @@ extension SimulationPlan {
         repair.interval = (random.pick([Span.milliseconds(200), .seconds(1), .seconds(3)]) * crowd).duration
         repair.operationsPerSecond = random.pick([1_000, 10_000])
         repair.bytesPerSecond = random.pick([20_000, 1 << 20])
-        repair.patience = random.pick([.milliseconds(100), .milliseconds(500), .seconds(2)])
+        // As in production: it outlasts the slowest message and its answer, or nothing is ever compared.
+        repair.patience =
+            max(
+                random.pick([Span.milliseconds(100), .milliseconds(500), .seconds(2)]), network.delay.longest * 2
+            ).duration
         repair.firstBackoff = .milliseconds(20)
         repair.lastBackoff = .milliseconds(500)
         repair.pageEntries = random.pick([1, 2, 512])

@@ -17,6 +17,7 @@ extension Simulation {
             history.forget(node: node, since: image.taken)
             note(nodes[node].name, "comes back with its folder of \(image.taken)")
         }
+        let features = installedVersion(node)
         processCount += 1
         let id = ProcessID(node: node, number: processCount)
         let incarnation = Incarnation(rawValue: nodes[node].random.next())
@@ -30,7 +31,7 @@ extension Simulation {
             checkLeaves(leaves, node: node, lane: lane, except: nodes[node].flaws)
             let configuration = LaneConfiguration(
                 node: nodes[node].id, lane: lane, laneCount: laneCount, incarnation: incarnation, hashSeed: hashSeed,
-                limits: plan.limits)
+                limits: plan.limits, features: features)
             let machine = Lane(
                 configuration: configuration, placement: record.state.placement, properties: properties, leaves: leaves,
                 hints: nodes[node].store.hintTotals(ringSize: plan.ringSize, lane: lane, laneCount: laneCount),
@@ -41,8 +42,11 @@ extension Simulation {
             node: nodes[node].id, laneCount: laneCount, incarnation: incarnation, record: record, table: properties,
             membership: membershipStart(node))
         nodes[node].process = SimulatedProcess(
-            id: id, incarnation: incarnation, lanes: lanes, control: SimulatedControl(machine: control))
-        note(nodes[node].name, "starts as incarnation \(incarnation)")
+            id: id, incarnation: incarnation, features: features, lanes: lanes,
+            control: SimulatedControl(machine: control))
+        note(
+            nodes[node].name,
+            "starts as incarnation \(incarnation)\(features == .supported ? "" : ", the older version")")
         enqueueControl(.tick, node: node)
         tellSpace(node)
         network.started(node, actions: &networkActions)
@@ -95,7 +99,7 @@ extension Simulation {
         schedule(.start(node: node), after: delay)
     }
 
-    private func stopGracefully(_ node: Int) {
+    func stopGracefully(_ node: Int) {
         guard let process = nodes[node].process, !process.isDraining else { return }
         nodes[node].process!.isDraining = true
         note(nodes[node].name, "drains")
@@ -310,5 +314,6 @@ extension Simulation {
             nodes[node].process?.isCommitFailing = false
             if nodes[node].process == nil { scheduleStart(node, after: .milliseconds(1)) }
         }
+        finishUpgrade()
     }
 }

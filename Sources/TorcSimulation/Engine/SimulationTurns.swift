@@ -84,6 +84,7 @@ extension Simulation {
             let delay = diskDelay(plan.disk.readDelay, node)
             schedule(.scanned(id, lane: lane, request), after: delay)
         case .write(let write):
+            notePruning(write, node: node)
             noteVersions(ofRecord: write)
             note(nodes[node].name, key: keyIndex[write.key], "writes \(describe(write))")
             nodes[node].process!.lanes[lane].turnBatch.writes.append(write)
@@ -100,6 +101,7 @@ extension Simulation {
             listed(request, piece, id, lane: lane)
         case .repaired(_, let report):
             note(nodes[node].name, "repaired \(report)")
+        case .salvage, .restored: preconditionFailure("no disk here reports a damaged family")
         case .progress(let progress):
             enqueueControl(.progress(lane: lane, progress), node: node)
         case .observed(let observation):

@@ -37,6 +37,9 @@ extension Simulation {
         guard violation == nil else { return }
         awaitReaping()
         guard violation == nil else { return }
+        noteVersionsInUse()
+        awaitPruning()
+        guard violation == nil else { return }
         checkListings()
         checkProperties()
         checkMachines()
@@ -263,7 +266,7 @@ extension Simulation {
     // MARK: Reaping
 
     /// Many walks and rounds of every lane.
-    private static let reapTime = Span.seconds(200)
+    static let reapTime = Span.seconds(200)
 
     /// No tombstone, and no grave of one, is left once everything can be asked.
     private func awaitReaping() {
@@ -282,7 +285,7 @@ extension Simulation {
     }
 
     /// A key of which something had not expired when the faults stopped may do so at any time from then on.
-    private func mayExpireYet(_ key: Int) -> Bool {
+    func mayExpireYet(_ key: Int) -> Bool {
         history.writesByKey[key].contains { history.writes[$0].expiry.map { $0 > calmWall } ?? false }
     }
 

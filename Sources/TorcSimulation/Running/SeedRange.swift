@@ -170,7 +170,7 @@ package struct SeedRange {
             summary.faults += Int(words[4]) ?? 0
             summary.restarts += Int(words[5]) ?? 0
             // What ended early because of a violation counts as that.
-            summary.coverage.formUnion(Coverage(bits: UInt64(words[6]) ?? 0))
+            summary.coverage.formUnion(Coverage(bits: UInt128(words[6]) ?? 0))
             if words[7] == "ok" { summary.fewestFaults = min(summary.fewestFaults, Int(words[4]) ?? 0) }
             condition.unlock()
             note(seed, words[7] == "ok" ? nil : words[7])

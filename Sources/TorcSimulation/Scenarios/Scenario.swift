@@ -104,6 +104,7 @@ extension SimulationPlan {
         limits.reaping.judgesAge = true
         limits.reaping.maximumAge = .seconds(2)
         limits.reaping.interval = .seconds(1)
+        limits.reaping.pruneEntries = 1
     }
 
     fileprivate mutating func finish() {

@@ -71,8 +71,11 @@ package struct ScenarioRun {
             wait(.milliseconds(10))
             return "down"
         case "start":
-            for node in try places(rest, step) where simulation.nodes[node].process == nil {
+            let isOld = rest.suffix(2) == ["as", "older"]
+            for node in try places(isOld ? Array(rest.dropLast(2)) : rest, step)
+            where simulation.nodes[node].process == nil {
                 simulation.nodes[node].staysDown = false
+                simulation.nodes[node].features = isOld ? [] : .supported
                 simulation.start(node)
             }
             wait(.milliseconds(1))
@@ -105,6 +108,7 @@ package struct ScenarioRun {
     private func act(at node: Int, _ words: [String], _ step: Scenario.Step) throws(ScenarioError) -> String {
         switch words[0] {
         case "put", "get", "delete": return try ask(node, words, step)
+        case "vector": return vector(node, try key(words.dropFirst().first, step))
         case "holds": return holds(node, try key(words.dropFirst().first, step))
         case "hints":
             let hints = simulation.nodes[node].store.hintNames.map {
@@ -198,6 +202,14 @@ package struct ScenarioRun {
         if object.isTombstone { return "a tombstone" }
         return object.liveSiblings.compactMap { SimulatedValue.decode($0.value) }.sorted().map { "v\($0)" }
             .joined(separator: " ")
+    }
+
+    private func vector(_ node: Int, _ key: Int) -> String {
+        let name = simulation.plan.keys[key].object
+        guard let bytes = simulation.nodes[node].store.durableRecord(of: name),
+            let record = try? Record(decoding: bytes, for: name), let object = try? record.object()
+        else { return "none" }
+        return "\(object.clock.entries.count), \(object.deadActors.count) dead"
     }
 
     private func phase(of node: Int) -> String? {

@@ -272,9 +272,10 @@ extension Simulation {
             let copy = nodes[node].store.durableRecord(of: object).flatMap {
                 try? Record(decoding: $0, for: object).object()
             }
-            // What was reaped had been held by all.
-            guard let reaped = reaped[key], holders.contains(node) else { return (node, copy) }
-            return (node, copy?.merged(with: reaped) ?? reaped)
+            // What was reaped had been held by all, and what is pruned seen by all.
+            guard holders.contains(node) else { return (node, copy) }
+            guard let reaped = reaped[key] else { return (node, copy.map { withPruned($0, key: key) }) }
+            return (node, withPruned(copy?.merged(with: reaped) ?? reaped, key: key))
         }
     }
 

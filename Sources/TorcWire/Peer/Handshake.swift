@@ -18,6 +18,7 @@
 package import Crypto
 package import NIOCore
 package import TorcModel
+package import TorcReplication
 
 /// One side of one handshake.
 package struct Handshake {
@@ -45,6 +46,7 @@ package struct Handshake {
         package var version: UInt8
         /// Those that both announced.
         package var features: UInt64
+        package var agreed: PeerFeatures { PeerFeatures(rawValue: features) }
         /// The peer's loop and how many it has; only an acceptor learns them.
         package var peerLoop: Int
         package var peerLoopCount: Int
@@ -194,7 +196,8 @@ package struct Handshake {
                 PeerRefusal(
                     .versionMismatch,
                     "\(identity.name) speaks peer protocol \(Self.text(versions)), \(hello.identity.name) "
-                        + "\(Self.text(hello.versions)): upgrade the older one"))
+                        + "\(Self.text(hello.versions)): upgrade "
+                        + (versions.upperBound < hello.versions.upperBound ? identity.name : hello.identity.name)))
         }
         if let refusal = judge(hello.identity) { return refuse(refusal) }
         if let expected = hello.expected, expected != identity.node {

@@ -1,6 +1,7 @@
 // Who a node is to its peers, whom it knows, and the bounds of its links.
 
 package import TorcModel
+package import TorcReplication
 
 /// One process of one node over one data folder, as it names itself in a handshake.
 package struct PeerIdentity: Hashable, Sendable {
@@ -48,6 +49,8 @@ package struct PeerConfiguration: Sendable {
     package var members: [PeerMember]
     /// Nodes that were removed or replaced: told so, and never linked with.
     package var fenced: Set<NodeID>
+    /// What this build announces.
+    package var features = PeerFeatures.supported
     package var limits: PeerLimits
 
     package init(

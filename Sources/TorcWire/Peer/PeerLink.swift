@@ -32,6 +32,8 @@ protocol PeerLinkOwner: AnyObject {
     /// All that one read of the socket brought has been handed over.
     func linkReadComplete(_ link: PeerLink)
     func linkDropped(_ message: PeerMessage, on link: PeerLink)
+    /// It needs what the peer does not have, and was not sent: whoever sent it should not have.
+    func linkWithheld(_ message: PeerMessage, on link: PeerLink)
     func linkEnded(_ link: PeerLink, _ end: PeerLinkEnd)
 }
 
@@ -107,7 +109,12 @@ package final class PeerLink: ChannelInboundHandler, @unchecked Sendable {
     /// Queues a message; it leaves with all others of this turn of the loop. Dropped when the link does not stand.
     func send(_ message: PeerMessage) {
         eventLoop.assertInEventLoop()
-        guard case .standing = state else { return }
+        guard case .standing(let session) = state else { return }
+        // A message that the peer cannot read would end the link, and take others with it.
+        guard session.agreed.isSuperset(of: message.requiredFeatures) else {
+            owner?.linkWithheld(message, on: self)
+            return
+        }
         switch queue.append(message) {
         case .queued: scheduleFlush()
         case .tooLong: owner?.linkDropped(message, on: self)

@@ -19,8 +19,9 @@ package protocol PeerReceiver: AnyObject, Sendable {
     func peerMessage(_ message: PeerMessage, from node: NodeID)
     /// All messages of one read have been handed over: a good moment to end a turn.
     func peerReadComplete()
-    /// Messages can be sent. What was sent before the last `peerDown` will not be answered.
-    func peerUp(_ node: NodeID)
+    /// Messages can be sent that need no other than these features. What was sent before the last `peerDown` will not
+    /// be answered.
+    func peerUp(_ node: NodeID, features: PeerFeatures)
     /// A link was lost and with it, perhaps, messages and answers. `peerUp` follows at once when another one stands.
     func peerDown(_ node: NodeID)
     /// A link that this loop dialled was refused, by the peer or by this side. Told once for each code until a
@@ -214,7 +215,7 @@ package final class PeerLinks: @unchecked Sendable {
         Handshake(
             role: role, identity: configuration.identity, members: configuration.members.map(\.node),
             fenced: configuration.fenced, key: configuration.key.peerKey, nonce: HandshakeNonce(using: &generator),
-            loop: loop, loopCount: loopCount)
+            features: configuration.features.rawValue, loop: loop, loopCount: loopCount)
     }
 
     // MARK: Accepting
@@ -278,7 +279,7 @@ extension PeerLinks: PeerLinkOwner {
         if !wasUp {
             logger.info(
                 "peer \(peer.member.name) is linked at \(link.address), incarnation \(session.peer.incarnation)")
-            receiver?.peerUp(session.peer.node)
+            receiver?.peerUp(session.peer.node, features: session.agreed)
         }
         // It is there: no reason to wait any longer.
         if peer.redial != nil { dial(peer) }
@@ -296,6 +297,13 @@ extension PeerLinks: PeerLinkOwner {
             .error,
             "a message of \(PeerMessageCodec.sizeBound(of: message)) bytes to \(link.address) was not sent: "
                 + "the limit is \(configuration.limits.messageBytes)")
+    }
+
+    func linkWithheld(_ message: PeerMessage, on link: PeerLink) {
+        note(
+            .error,
+            "a message to \(link.address) was not sent, which that node's older version does not know: it needs "
+                + message.requiredFeatures.names.joined(separator: ", "))
     }
 
     func linkEnded(_ link: PeerLink, _ end: PeerLinkEnd) {
@@ -328,7 +336,9 @@ extension PeerLinks: PeerLinkOwner {
             peer.accepted.removeAll { $0 === link }
             if stopped == nil { logger.info("peer \(peer.member.name) lost a link at \(link.address): \(end)") }
             receiver?.peerDown(peer.member.node)
-            if peer.usable != nil { receiver?.peerUp(peer.member.node) }
+            if let session = peer.usable?.session {
+                receiver?.peerUp(peer.member.node, features: session.agreed)
+            }
         }
         if link.isDialled { redial(peer) }
     }

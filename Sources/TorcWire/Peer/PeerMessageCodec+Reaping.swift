@@ -63,6 +63,16 @@ extension PeerMessageCodec {
             buffer.writeVarint(UInt64(answers.count))
             for answer in answers { buffer.writeInteger(answer ? UInt8(1) : 0) }
         case .refused(let refusal): buffer.writeMultipleIntegers(UInt8(2), refusal.rawValue)
+        case .minting(let answers):
+            buffer.writeInteger(UInt8(3))
+            buffer.writeVarint(UInt64(answers.count))
+            for answer in answers {
+                switch answer {
+                case .differs: buffer.writeInteger(UInt8(0))
+                case .holds(nil): buffer.writeInteger(UInt8(1))
+                case .holds(let actor?): buffer.writeMultipleIntegers(UInt8(2), actor.rawValue)
+                }
+            }
         }
     }
 
@@ -85,6 +95,20 @@ extension PeerMessageCodec {
                 throw MalformedBytes(.notCanonical, "reap answer")
             }
             return .refused(refusal)
+        case 3:
+            let count = try buffer.readCount(limit: maximumReapKeys, "reap answer")
+            guard count <= buffer.readableBytes else { throw MalformedBytes(.truncated, "reap answer") }
+            var answers: [MintingAnswer] = []
+            for _ in 0..<count {
+                switch try buffer.readFixed(UInt8.self, "reap answer") {
+                case 0: answers.append(.differs)
+                case 1: answers.append(.holds(nil))
+                case 2:
+                    answers.append(.holds(Actor(rawValue: try buffer.readFixed(UInt64.self, "reap answer"))))
+                default: throw MalformedBytes(.notCanonical, "reap answer")
+                }
+            }
+            return .minting(answers)
         default: throw MalformedBytes(.notCanonical, "reap answer")
         }
     }

@@ -174,6 +174,7 @@ package enum PeerMessageCodec {
         case .ring(let message): message.sizeBound
         case .reap(let question): fixedBytes + sizeBound(of: question)
         case .reaped(_, .keys(let answers)): fixedBytes + answers.count
+        case .reaped(_, .minting(let answers)): fixedBytes + 9 * answers.count
         case .wrote, .readResult, .forwarded, .pageResult, .propertiesStored, .propertiesDigest, .hinted, .hintResult,
             .askToken, .token, .reaped:
             fixedBytes

@@ -113,6 +113,7 @@ private final class Probe: PeerLinkOwner, @unchecked Sendable {
     func linkReceived(_ message: PeerMessage, on link: PeerLink, from node: NodeID) {}
     func linkReadComplete(_ link: PeerLink) {}
     func linkDropped(_ message: PeerMessage, on link: PeerLink) {}
+    func linkWithheld(_ message: PeerMessage, on link: PeerLink) {}
 
     func linkEnded(_ link: PeerLink, _ end: PeerLinkEnd) {
         switch end {

@@ -35,6 +35,11 @@ struct StatusCommand: AsyncParsableCommand {
         case "left": print("this node has left the cluster")
         default: break
         }
+        if let damaged = status.damaged_partitions, damaged > 0 {
+            print(
+                "\(status.node) has damaged tables: \(damaged) partitions are made anew, what they lost comes from others"
+            )
+        }
         if !status.fenced.isEmpty { print("removed or replaced for good: \(status.fenced.joined(separator: ", "))") }
         var table = TextTable([
             .left("NAME"), .left("STATE"), .right("INC"), .left("LINK"), .right("PARTITIONS"), .right("OPS/S"),
@@ -73,6 +78,7 @@ struct StatusCommand: AsyncParsableCommand {
         var ring_epoch: UInt64
         var ring_partitions: Int
         var ring_phase: String
+        var damaged_partitions: UInt64?
         var role: String
         var fenced: [String]
         var members: [Member]

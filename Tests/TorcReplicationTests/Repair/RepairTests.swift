@@ -100,6 +100,53 @@ import TorcReplication
         #expect(differing(cluster, 0..<100) >= 40)
     }
 
+    /// Steps of 20 ms, in each of which clients ask for a key so many times.
+    private func differing(afterSteps steps: Int, requestsPerStep: Int) -> Int {
+        var limits = RepairLimits()
+        limits.operationsPerSecond = 100
+        var cluster = LaneCluster(repair: limits)
+        cluster.ask(1, put(1_000, "x"))
+        cluster.down(3)
+        for number in 0..<200 { cluster.ask(1, put(number, "x")) }
+        cluster.up(3)
+        for _ in 0..<steps {
+            for _ in 0..<requestsPerStep { cluster.ask(1, put(1_000, "x")) }
+            cluster.passes(.milliseconds(20))
+        }
+        return differing(cluster, 0..<200)
+    }
+
+    @Test func itGivesWayToClientsAndNeverStandsStill() {
+        let idle = differing(afterSteps: 50, requestsPerStep: 0)
+        let busy = differing(afterSteps: 50, requestsPerStep: 10)
+        #expect(idle < 100, "a second of two nodes' steps")
+        #expect((120..<200).contains(busy), "500 requests a second leave a tenth")
+        #expect(differing(afterSteps: 500, requestsPerStep: 10) < busy - 40)
+    }
+
+    @Test func theBudgetOfAnOperation() {
+        var limits = RepairLimits()
+        limits.operationsPerSecond = 1_000
+        /// Steps in a second that begins after a pause, with so many operations for clients a millisecond.
+        func steps(clients: Int, from start: UInt64 = 10_000_000_000, _ budget: inout RepairBudget) -> Int {
+            var steps = 0
+            for millisecond in UInt64(0)..<1_000 {
+                let now = MonotonicTime(nanoseconds: start + millisecond * 1_000_000)
+                for _ in 0..<clients { budget.giveWay(at: now) }
+                while budget.opens <= now {
+                    budget.spend(operations: 1, at: now)
+                    steps += 1
+                }
+            }
+            return steps
+        }
+        var idle = RepairBudget(limits)
+        #expect((1_000...1_101).contains(steps(clients: 0, &idle)), "a second's, and what a pause saves")
+        var busy = RepairBudget(limits)
+        #expect((100...111).contains(steps(clients: 100, &busy)))
+        #expect(steps(clients: 0, from: 12_000_000_000, &busy) >= 1_000, "nothing is owed a second later")
+    }
+
     @Test func aPersonMayAskForIt() {
         var limits = RepairLimits()
         limits.isOn = false

@@ -2,6 +2,7 @@ import Crypto
 import NIOCore
 import Testing
 import TorcModel
+import TorcReplication
 import TorcWire
 
 /// Node 1 dials node 2, both as configured alike; a test changes what it is about.
@@ -16,6 +17,7 @@ private struct Pair {
     var diallerKey = key
     var acceptorMembers: [NodeID] = [NodeID(rawValue: 1), NodeID(rawValue: 2)]
     var fenced: Set<NodeID> = []
+    var features: (UInt64, UInt64) = (0b0110, 0b0011)
     var expected: NodeID? = NodeID(rawValue: 2)
     var purpose = HandshakeMessage.Purpose.link
 
@@ -30,7 +32,7 @@ private struct Pair {
         return Handshake(
             role: .dialler(expecting: expected, purpose: purpose), identity: diallerIdentity,
             members: [NodeID(rawValue: 1), NodeID(rawValue: 2)], key: diallerKey.peerKey,
-            nonce: HandshakeNonce(using: &generator), versions: diallerVersions, features: 0b0110, loop: 3,
+            nonce: HandshakeNonce(using: &generator), versions: diallerVersions, features: features.0, loop: 3,
             loopCount: 4)
     }
 
@@ -39,7 +41,7 @@ private struct Pair {
         return Handshake(
             role: .acceptor, identity: acceptorIdentity, members: acceptorMembers, fenced: fenced,
             key: Self.key.peerKey,
-            nonce: HandshakeNonce(using: &generator), versions: acceptorVersions, features: 0b0011)
+            nonce: HandshakeNonce(using: &generator), versions: acceptorVersions, features: features.1)
     }
 }
 
@@ -115,6 +117,9 @@ extension [Handshake.Action] {
             #expect(welcome.version == chosen)
         } else {
             #expect(actions.refusal == .versionMismatch)
+            // Both are told which of them is the older.
+            let older = mine.upperBound < theirs.upperBound ? "n1" : "n2"
+            #expect(refused(actions).text.hasSuffix("upgrade \(older)"), "\(refused(actions))")
             #expect(try dialler.hears(try unwrap(actions.sent)) == [.failed(refused(actions), byPeer: true)])
             #expect(acceptor.isOver && dialler.isOver)
         }
@@ -123,6 +128,27 @@ extension [Handshake.Action] {
     private func refused(_ actions: [Handshake.Action]) -> PeerRefusal {
         guard case .send(.refused(let refusal)) = actions.first else { return PeerRefusal(.malformed, "none") }
         return refusal
+    }
+
+    /// Whatever the other side has beyond, or lacks: what is agreed is what both have.
+    @Test(arguments: [(UInt64(0), UInt64(1)), (1, 0), (1, 1), (3, 1), (.max, 1), (0, 0)])
+    func whatBothHaveIsAgreed(mine: UInt64, theirs: UInt64) throws {
+        var pair = Pair()
+        pair.features = (mine, theirs)
+        var dialler = pair.dialler
+        var acceptor = pair.acceptor
+        let hello = try unwrap(dialler.start().sent)
+        _ = try dialler.hears(try unwrap(acceptor.hears(hello).sent))
+        _ = try acceptor.hears(try unwrap(dialler.judged(.sole).sent))
+        let accepted = acceptor.judged(.sole)
+        guard case .established(let one) = accepted.last,
+            case .established(let other)? = try dialler.hears(.accepted).last
+        else {
+            Issue.record("no link")
+            return
+        }
+        #expect(one.agreed == other.agreed && one.agreed.rawValue == mine & theirs)
+        #expect(one.agreed.contains(.prunesVectors) == (mine & theirs & 1 == 1))
     }
 
     @Test func aVersionThatWasNotOfferedIsRefused() throws {

@@ -54,6 +54,29 @@ import TorcWire
         #expect(!one.record.events.contains(.down(2)), "a node that stops hears nothing more")
     }
 
+    /// What an older peer would not understand would end the link, and be lost with all that is behind it.
+    @Test func whatAnOlderPeerDoesNotKnowIsNotSent() async throws {
+        let members = try members(2)
+        let new = try await TestPeer(1, incarnation: 11, members: members)
+        let old = try await TestPeer(2, incarnation: 22, members: members, features: [])
+        try await new.record.awaits(.up(2))
+        try await old.record.awaits(.up(1))
+        let unknown = PeerMessage.reaped(OperationID(rawValue: 9), .minting([.holds(nil)]))
+        try await new.send([small(1), unknown, small(2), unknown, small(3)], to: 2)
+        try await eventually("three messages") { old.record.messages.count == 3 }
+        #expect(old.record.messages == [small(1), small(2), small(3)])
+        #expect(!old.record.events.contains(.down(1)) && !new.record.events.contains(.down(2)))
+        // The older one is upgraded.
+        try await old.stop()
+        let upgraded = try await TestPeer(2, incarnation: 23, members: members)
+        try await upgraded.record.awaits(.up(1))
+        try await eventually("up again") { new.record.events.last == .up(2) }
+        try await new.send([unknown], to: 2)
+        try await eventually("the message") { upgraded.record.messages == [unknown] }
+        try await new.stop()
+        try await upgraded.stop()
+    }
+
     @Test func aPeerThatDiesAndComesBackIsLinkedAgain() async throws {
         let members = try members(2)
         let one = try await TestPeer(1, incarnation: 11, members: members)

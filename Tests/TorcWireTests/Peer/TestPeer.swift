@@ -25,7 +25,7 @@ final class PeerRecord: PeerReceiver, Sendable {
     }
 
     func peerMessage(_ message: PeerMessage, from node: NodeID) { add(.message(message, from: node.rawValue)) }
-    func peerUp(_ node: NodeID) { add(.up(node.rawValue)) }
+    func peerUp(_ node: NodeID, features: PeerFeatures) { add(.up(node.rawValue)) }
     func peerDown(_ node: NodeID) { add(.down(node.rawValue)) }
     func peerRefused(_ node: NodeID, _ refusal: PeerRefusal, byPeer: Bool) {
         add(.refused(node.rawValue, refusal.code, byPeer: byPeer))
@@ -88,12 +88,14 @@ final class TestPeer: Sendable {
     /// `isStarted` false: it listens, and nobody hears what its links say until `start`.
     init(
         _ node: UInt64, incarnation: UInt64, members: [PeerMember], limits: PeerLimits = quickLimits,
-        key: ClusterKey = peerTestKey, cluster: UInt64 = 1, port: Int? = nil, isStarted: Bool = true
+        key: ClusterKey = peerTestKey, cluster: UInt64 = 1, port: Int? = nil, isStarted: Bool = true,
+        features: PeerFeatures = .supported
     ) async throws {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let configuration = PeerConfiguration(
+        var configuration = PeerConfiguration(
             identity: testIdentity(node, incarnation: incarnation, cluster: cluster), key: key, members: members,
             limits: limits)
+        configuration.features = features
         links = PeerLinks(
             configuration: configuration, registry: PeerRegistry(eventLoop: loop, limits: limits), eventLoop: loop,
             loop: 0, loopCount: 1, logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
