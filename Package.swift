@@ -112,9 +112,16 @@ let package = Package(
             path: "Bench/Load",
             swiftSettings: swiftSettings),
 
+        // What commands print: tables, progress, JSON.
+        .target(name: "TorcConsole", swiftSettings: swiftSettings),
+        .target(
+            name: "TorcInspect",
+            dependencies: ["TorcModel", "TorcReplication", "TorcStorage", "TorcConsole", nioCore, arguments, logging],
+            path: "tools/Inspect", swiftSettings: swiftSettings),
+
         .executableTarget(
             name: "torc",
-            dependencies: ["TorcServer", "TorcClient", "TorcLoad", arguments, logging],
+            dependencies: ["TorcServer", "TorcClient", "TorcLoad", "TorcInspect", "TorcConsole", arguments, logging],
             swiftSettings: swiftSettings,
             linkerSettings: [.linkedLibrary("jemalloc")]),
         .executableTarget(
@@ -127,6 +134,9 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["TorcModel", "TorcReplication", nioCore],
             path: "Tests/Support", swiftSettings: swiftSettings),
+        .target(
+            name: "StoreSupport", dependencies: ["TorcStorage", "TorcModel", "TorcReplication", nioCore, logging],
+            path: "Tests/StoreSupport", swiftSettings: swiftSettings),
         .target(
             name: "FuzzChecks",
             dependencies: [
@@ -142,7 +152,10 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcStorageTests",
-            dependencies: ["TorcStorage", "CRocksDB", "TorcModel", "TorcReplication", "TestSupport", nioCore],
+            dependencies: [
+                "TorcStorage", "CRocksDB", "TorcModel", "TorcReplication", "TestSupport", "StoreSupport", nioCore,
+                logging,
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcWireTests",
@@ -161,6 +174,12 @@ let package = Package(
             dependencies: [
                 "TorcServer", "TorcClient", "TorcLoad", "TorcModel", "TorcReplication", "TorcStorage", "TestSupport",
                 nioCore, nioPosix, logging,
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "TorcInspectTests",
+            dependencies: [
+                "TorcInspect", "TorcStorage", "TorcModel", "TorcReplication", "TestSupport", "StoreSupport", nioCore,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

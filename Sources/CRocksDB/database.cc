@@ -156,6 +156,57 @@ rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o, co
     return options;
 }
 
+/// Of a database that is only read nothing is written, not even that.
+class Silence : public rocksdb::Logger {
+  public:
+    using rocksdb::Logger::Logv;
+    void Logv(const char *, va_list) override {}
+};
+
+torc_error open_database(
+    const char *path, const torc_options *options, size_t count, const char *const *names,
+    const torc_family_kind *kinds, bool read_only, torc_db **db, torc_family **families) {
+    return guarded([&]() -> torc_error {
+        auto opened = std::make_unique<torc_db>();
+        rocksdb::LRUCacheOptions cache;
+        cache.capacity = options->block_cache_bytes;
+        cache.num_shard_bits = 4;
+        cache.high_pri_pool_ratio = 0.3;
+        opened->cache = rocksdb::NewLRUCache(cache);
+        opened->memtables = std::make_shared<rocksdb::WriteBufferManager>(
+            options->memtable_budget_bytes, options->charge_memtables_to_cache ? opened->cache : nullptr);
+        opened->statistics = rocksdb::CreateDBStatistics();
+        opened->statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
+        opened->memory_read.read_tier = rocksdb::kBlockCacheTier;
+        set_families(*opened, *options);
+
+        std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+        for (size_t i = 0; i < count; i++) descriptors.emplace_back(names[i], opened->options(kinds[i]));
+        std::vector<rocksdb::ColumnFamilyHandle *> handles;
+        rocksdb::DB *raw = nullptr;
+        rocksdb::DBOptions settings = database_options(*opened, *options, path);
+        rocksdb::Status status;
+        if (read_only) {
+            settings.info_log = std::make_shared<Silence>();
+            settings.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+            settings.max_open_files = -1;
+            // One table that cannot be opened fails the reads that need it, and no others.
+            settings.paranoid_checks = false;
+            status = rocksdb::DB::OpenForReadOnly(settings, path, descriptors, &handles, &raw);
+        } else {
+            status = rocksdb::DB::Open(settings, path, descriptors, &handles, &raw);
+        }
+        if (!status.ok()) return result(status);
+        opened->db.reset(raw);
+        for (size_t i = 0; i < count; i++) {
+            families[i] = new torc_family{handles[i]};
+            opened->families.push_back(families[i]);
+        }
+        *db = opened.release();
+        return result(status);
+    });
+}
+
 }  // namespace
 
 extern "C" {
@@ -182,35 +233,13 @@ void torc_names_free(char **names, size_t count) {
 torc_error torc_open(
     const char *path, const torc_options *options, size_t count, const char *const *names,
     const torc_family_kind *kinds, torc_db **db, torc_family **families) {
-    return guarded([&]() -> torc_error {
-        auto opened = std::make_unique<torc_db>();
-        rocksdb::LRUCacheOptions cache;
-        cache.capacity = options->block_cache_bytes;
-        cache.num_shard_bits = 4;
-        cache.high_pri_pool_ratio = 0.3;
-        opened->cache = rocksdb::NewLRUCache(cache);
-        opened->memtables = std::make_shared<rocksdb::WriteBufferManager>(
-            options->memtable_budget_bytes, options->charge_memtables_to_cache ? opened->cache : nullptr);
-        opened->statistics = rocksdb::CreateDBStatistics();
-        opened->statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
-        opened->memory_read.read_tier = rocksdb::kBlockCacheTier;
-        set_families(*opened, *options);
+    return open_database(path, options, count, names, kinds, false, db, families);
+}
 
-        std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
-        for (size_t i = 0; i < count; i++) descriptors.emplace_back(names[i], opened->options(kinds[i]));
-        std::vector<rocksdb::ColumnFamilyHandle *> handles;
-        rocksdb::DB *raw = nullptr;
-        rocksdb::Status status =
-            rocksdb::DB::Open(database_options(*opened, *options, path), path, descriptors, &handles, &raw);
-        if (!status.ok()) return result(status);
-        opened->db.reset(raw);
-        for (size_t i = 0; i < count; i++) {
-            families[i] = new torc_family{handles[i]};
-            opened->families.push_back(families[i]);
-        }
-        *db = opened.release();
-        return result(status);
-    });
+torc_error torc_open_read_only(
+    const char *path, const torc_options *options, size_t count, const char *const *names,
+    const torc_family_kind *kinds, torc_db **db, torc_family **families) {
+    return open_database(path, options, count, names, kinds, true, db, families);
 }
 
 torc_error torc_create_families(

@@ -162,6 +162,22 @@ package final class DataFolder: Sendable {
         return file
     }
 
+    /// The process that holds a folder, as the system's list of locks has it: to ask by trying would lock others out. nil: none.
+    package static func holder(of path: String) throws(StoreError) -> Int32? {
+        var status = stat()
+        guard stat(normalized(path) + "/LOCK", &status) == 0 else { return nil }
+        let text = String(decoding: try Files.read("/proc/locks", limit: 4 << 20), as: UTF8.self)
+        for line in text.split(separator: "\n") {
+            // 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
+            let fields = line.split(separator: " ")
+            guard fields.count >= 6, fields[1] == "FLOCK",
+                let inode = fields[5].split(separator: ":").last.flatMap({ UInt64($0) }), inode == status.st_ino
+            else { continue }
+            return Int32(fields[4])
+        }
+        return nil
+    }
+
     /// The lock belongs to the open file, which a child process shares from its fork to its exec: closing it here
     /// alone would leave the folder locked for as long as that takes.
     private static func unlock(_ file: Int32) {

@@ -46,7 +46,8 @@ final class Database: @unchecked Sendable {
     }
 
     static func open(
-        at path: String, families: [(name: String, kind: torc_family_kind)], create: Bool, options: StoreOptions
+        at path: String, families: [(name: String, kind: torc_family_kind)], create: Bool, readOnly: Bool = false,
+        options: StoreOptions
     ) throws(StoreError) -> (Database, [Family]) {
         var raw = torc_options()
         raw.create_if_missing = create
@@ -71,7 +72,9 @@ final class Database: @unchecked Sendable {
         var handles = [OpaquePointer?](repeating: nil, count: families.count)
         let kinds = families.map(\.kind)
         let error = withCStrings(families.map(\.name)) { names in
-            torc_open(path, &raw, families.count, names, kinds, &database, &handles)
+            readOnly
+                ? torc_open_read_only(path, &raw, families.count, names, kinds, &database, &handles)
+                : torc_open(path, &raw, families.count, names, kinds, &database, &handles)
         }
         try check(error, "open the database")
         return (Database(handle: database!), handles.map { Family(handle: $0!) })

@@ -126,6 +126,42 @@ struct StoredLeaves: Hashable {
 }
 
 extension StoredLeaves {
+    /// The leaves of a partition from what `merkle` holds of it and the log: `deltas` of the log stand on top of what was
+    /// stored. With a reason to compute them anew, `leaves` has only the number right.
+    static func recover(
+        _ partition: PartitionID, stored bytes: ByteBuffer?, note: ByteBuffer?, log: LogContent, latest: UInt64,
+        isAnew: Bool, layout: LeafLayout, isNew: () throws(StoreError) -> Bool
+    ) throws(StoreError) -> (leaves: StoredLeaves, deltas: Int, rebuildBecause: String?) {
+        var stored: StoredLeaves?
+        var reason: String?
+        if let bytes {
+            do {
+                stored = try StoredLeaves(decoding: bytes, partition: partition, layout: layout)
+            } catch {
+                reason = "the stored leaves: \(error)"
+            }
+        }
+        let deltas = log.deltas[partition] ?? []
+        let (leaves, applied, gap) = replay(stored: stored, deltas: deltas, layout: layout)
+        if isAnew { reason = reason ?? "it was made anew from what could be read of it" }
+        if let found = reason ?? gap { return (leaves, applied, found) }
+        if stored == nil, deltas.isEmpty {
+            // A family that was just made; otherwise its records must have left a trace.
+            return (leaves, 0, try isNew() ? nil : "neither stored leaves nor changes of them in the log")
+        }
+
+        var note = note
+        let through = max(stored?.through ?? 0, note?.readInteger(as: UInt64.self) ?? 0)
+        let reachesBack = log.firstSequence.map { $0 <= through + 1 } ?? (latest <= through)
+        if !reachesBack {
+            reason = """
+                the log goes back to change \(log.firstSequence.map(String.init) ?? "none") only, the stored leaves \
+                stand at \(through)
+                """
+        }
+        return (leaves, applied, reason)
+    }
+
     /// Stored leaves and the deltas above their number; nil where a delta is missing, with the reason.
     static func replay(
         stored: StoredLeaves?, deltas: [LeafDelta], layout: LeafLayout

@@ -89,12 +89,20 @@ final class LogScan {
 
     /// What a log says, without cutting or refusing: for people and for tests.
     static func inspect(folder: String, layout: LeafLayout) throws(StoreError) -> LogInspection {
+        try read(folder: folder, layout: layout).inspection
+    }
+
+    /// The same with what it holds.
+    static func read(
+        folder: String, layout: LeafLayout
+    ) throws(StoreError) -> (inspection: LogInspection, content: LogContent) {
         let scan = LogScan(folder: folder, database: folder + "/db", layout: layout)
         let live = try scan.readAll()
-        return LogInspection(
+        let inspection = LogInspection(
             verdict: scan.check.verdict, lastMark: scan.check.lastMark, nextSequence: scan.check.expected,
             files: live.map(\.path), bytes: scan.content.bytes, changes: scan.content.changes,
             damage: scan.damage.map { (live[$0.file].path, $0.offset) })
+        return (inspection, scan.content)
     }
 
     private func run() throws(StoreError) -> LogContent {

@@ -323,36 +323,11 @@ package final class NodeStore: Sendable {
     private func recoverLeaves(
         of partition: PartitionID, from log: LogContent, latest: UInt64
     ) throws(StoreError) -> (leaves: StoredLeaves, deltas: Int, rebuildBecause: String?) {
-        var stored: StoredLeaves?
-        var reason: String?
-        if let bytes = try get(merkle, StoredLeaves.key(partition)) {
-            do {
-                stored = try StoredLeaves(decoding: bytes, partition: partition, layout: layout)
-            } catch {
-                reason = "the stored leaves: \(error)"
-            }
-        }
-        let deltas = log.deltas[partition] ?? []
-        let (leaves, applied, gap) = StoredLeaves.replay(stored: stored, deltas: deltas, layout: layout)
-        if damage.withLock({ $0.table.entries[FamilyName.name(of: partition)]?.isAnew }) == true {
-            reason = reason ?? "it was made anew from what could be read of it"
-        }
-        if let found = reason ?? gap { return (leaves, applied, found) }
-        if stored == nil, deltas.isEmpty {
-            // A family that was just made; otherwise its records must have left a trace.
-            return (leaves, 0, try isNew(partition) ? nil : "neither stored leaves nor changes of them in the log")
-        }
-
-        var note = try get(merkle, StoredLeaves.noteKey(partition))
-        let through = max(stored?.through ?? 0, note?.readInteger(as: UInt64.self) ?? 0)
-        let reachesBack = log.firstSequence.map { $0 <= through + 1 } ?? (latest <= through)
-        if !reachesBack {
-            reason = """
-                the log goes back to change \(log.firstSequence.map(String.init) ?? "none") only, the stored leaves \
-                stand at \(through)
-                """
-        }
-        return (leaves, applied, reason)
+        try StoredLeaves.recover(
+            partition, stored: try get(merkle, StoredLeaves.key(partition)),
+            note: try get(merkle, StoredLeaves.noteKey(partition)), log: log, latest: latest,
+            isAnew: damage.withLock { $0.table.entries[FamilyName.name(of: partition)]?.isAnew } == true, layout: layout
+        ) { () throws(StoreError) in try isNew(partition) }
     }
 
     /// No record; what cannot be read is one.
@@ -405,7 +380,7 @@ package final class NodeStore: Sendable {
         try sync()
     }
 
-    private enum MetaKey {
+    enum MetaKey {
         static let clean = "store/clean"
         static let incarnations = "store/incarnations"
         /// What callers store.

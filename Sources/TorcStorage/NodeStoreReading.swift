@@ -209,6 +209,17 @@ struct RangeIterator: ~Copyable {
         return length
     }
 
+    /// Copies both into buffers whose storage is used again.
+    func read(_ key: inout ByteBuffer, _ value: inout ByteBuffer) {
+        var length = 0
+        let keyBytes = torc_iterator_key(handle, &length)
+        key.clear()
+        key.writeBytes(UnsafeRawBufferPointer(start: keyBytes, count: length))
+        let valueBytes = torc_iterator_value(handle, &length)
+        value.clear()
+        value.writeBytes(UnsafeRawBufferPointer(start: valueBytes, count: length))
+    }
+
     var value: ByteBuffer {
         var length = 0
         let bytes = torc_iterator_value(handle, &length)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import TorcInspect
 import TorcLoad
 
 /// `torc`: server, clients and tools in one binary.
@@ -18,12 +19,13 @@ struct Torc: AsyncParsableCommand {
               torc cluster status                       the members, as one node sees them
               torc cluster join                         how nodes are added; also leave, remove, replace
               torc cluster repair --wait                compare a node's replicas with all others' now
+              torc inspect info DIR                     what a data folder holds; also verify, repair, …
               torc bench load --put                     measure a running cluster
               torc version
             """,
         subcommands: [
             ServeCommand.self, GetCommand.self, PutCommand.self, DeleteCommand.self, PingCommand.self,
-            ClusterCommand.self, BenchCommand.self, VersionCommand.self,
+            ClusterCommand.self, InspectCommand.self, BenchCommand.self, VersionCommand.self,
         ])
 }
 

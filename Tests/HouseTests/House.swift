@@ -55,7 +55,12 @@ struct House {
         "TorcServer": ["TorcModel", "TorcReplication", "TorcStorage", "TorcWire"],
         "TorcClient": ["TorcModel", "TorcReplication", "TorcWire"],
         "TorcLoad": ["TorcModel", "TorcWire", "TorcClient"],
-        "torc": ["TorcModel", "TorcReplication", "TorcServer", "TorcClient", "TorcLoad", "TorcWire"],
+        "TorcConsole": [],
+        "TorcInspect": ["TorcModel", "TorcReplication", "TorcStorage", "TorcConsole"],
+        "torc": [
+            "TorcModel", "TorcReplication", "TorcServer", "TorcClient", "TorcLoad", "TorcWire", "TorcInspect",
+            "TorcConsole",
+        ],
         "torc-simulate": ["TorcModel", "TorcReplication", "TorcSimulation", "TorcWire"],
     ]
 

@@ -1,4 +1,5 @@
 import Glibc
+import StoreSupport
 import Synchronization
 import Testing
 import TorcModel

@@ -1,4 +1,5 @@
 import NIOCore
+import StoreSupport
 import Testing
 import TorcModel
 import TorcReplication

@@ -1,5 +1,6 @@
 import Glibc
 import NIOCore
+import StoreSupport
 import Testing
 import TorcModel
 import TorcReplication

@@ -2,6 +2,7 @@
 
 import Foundation
 import NIOCore
+import StoreSupport
 import Testing
 import TorcModel
 import TorcReplication

@@ -3,6 +3,7 @@
 
 import CRocksDB
 import Glibc
+import StoreSupport
 import Testing
 import TorcModel
 

@@ -3,6 +3,7 @@
 import Foundation
 import Glibc
 import NIOCore
+import StoreSupport
 import Testing
 import TorcModel
 import TorcReplication

@@ -96,6 +96,13 @@ torc_error torc_open(
     const char *path, const torc_options *options, size_t count, const char *const *names,
     const torc_family_kind *kinds, torc_db **db, torc_family **families);
 
+/// Opens to read: makes, locks and changes no file, so that a process which writes to the database goes on. What its log
+/// holds is read into memory, up to the first damage. All tables are opened at once: what the other process
+/// removes later can be read all the same.
+torc_error torc_open_read_only(
+    const char *path, const torc_options *options, size_t count, const char *const *names,
+    const torc_family_kind *kinds, torc_db **db, torc_family **families);
+
 /// Creates families in bulk: one by one, or inside an open, the cost grows with the square of their number.
 torc_error torc_create_families(
     torc_db *db, size_t count, const char *const *names, const torc_family_kind *kinds, torc_family **families);

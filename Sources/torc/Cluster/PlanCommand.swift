@@ -1,4 +1,5 @@
 import ArgumentParser
+import TorcConsole
 import TorcServer
 
 /// `torc cluster plan`: what the staged changes come to.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import TorcClient
+import TorcConsole
 
 /// `torc cluster status`: the members as one node sees them.
 struct StatusCommand: AsyncParsableCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import TorcConsole
 
 /// `torc cluster tombstones`: what is deleted and not yet reaped, as one node found it.
 struct TombstonesCommand: AsyncParsableCommand {

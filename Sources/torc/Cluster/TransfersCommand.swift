@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import TorcConsole
 import TorcServer
 
 /// `torc cluster transfers`: how far copies have moved.

@@ -3,15 +3,15 @@
 //
 //   u8 format | varint count | entries, ascending by scope
 
-import NIOCore
-import TorcModel
-import TorcReplication
+package import NIOCore
+package import TorcModel
+package import TorcReplication
 
-enum StoredProperties {
-    static let key = "properties"
+package enum StoredProperties {
+    package static let key = "properties"
     private static let format: UInt8 = 1
 
-    static func encode(_ table: PropertiesTable) -> ByteBuffer {
+    package static func encode(_ table: PropertiesTable) -> ByteBuffer {
         var buffer = ByteBuffer()
         buffer.writeInteger(format)
         let entries = table.sorted
@@ -20,7 +20,7 @@ enum StoredProperties {
         return buffer
     }
 
-    static func decode(_ bytes: ByteBuffer) throws(MalformedBytes) -> PropertiesTable {
+    package static func decode(_ bytes: ByteBuffer) throws(MalformedBytes) -> PropertiesTable {
         var buffer = bytes
         guard try buffer.readFixed(UInt8.self, "stored properties") == format else {
             throw MalformedBytes(.unknownVersion, "stored properties")

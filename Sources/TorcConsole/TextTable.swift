@@ -1,8 +1,8 @@
 // Columns that stand under their heads.
 
 /// A table for a person.
-struct TextTable {
-    enum Column {
+package struct TextTable {
+    package enum Column {
         case left(String)
         case right(String)
 
@@ -16,17 +16,17 @@ struct TextTable {
     private let columns: [Column]
     private var rows: [[String]]
 
-    init(_ columns: [Column]) {
+    package init(_ columns: [Column]) {
         self.columns = columns
         rows = [columns.map(\.head)]
     }
 
-    mutating func add(_ cells: [String]) {
+    package mutating func add(_ cells: [String]) {
         precondition(cells.count == columns.count, "\(cells.count) cells in \(columns.count) columns")
         rows.append(cells)
     }
 
-    var text: String {
+    package var text: String {
         let widths = columns.indices.map { column in rows.map { $0[column].count }.max()! }
         return rows.map { row in
             var line = ""
@@ -42,7 +42,7 @@ struct TextTable {
     }
 
     /// Four digits at most, in the unit that this takes.
-    static func bytes(_ count: UInt64) -> String {
+    package static func bytes(_ count: UInt64) -> String {
         var value = count
         var units = ["B", "KiB", "MiB", "GiB", "TiB"][...]
         while value >= 10_000, units.count > 1 {

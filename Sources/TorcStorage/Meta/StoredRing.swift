@@ -1,5 +1,5 @@
 // What this node holds of rings, as `meta` keeps it: written when it votes or learns for the first time.
 
-enum StoredRing {
-    static let key = "ring"
+package enum StoredRing {
+    package static let key = "ring"
 }

@@ -2,21 +2,21 @@
 //
 //   u8 format | u64be incarnation
 
-import NIOCore
-import TorcModel
-import TorcReplication
+package import NIOCore
+package import TorcModel
+package import TorcReplication
 
-enum StoredMembership {
-    static let key = "membership"
+package enum StoredMembership {
+    package static let key = "membership"
     private static let format: UInt8 = 1
 
-    static func encode(_ incarnation: MembershipIncarnation) -> ByteBuffer {
+    package static func encode(_ incarnation: MembershipIncarnation) -> ByteBuffer {
         var buffer = ByteBuffer()
         buffer.writeMultipleIntegers(format, incarnation.rawValue)
         return buffer
     }
 
-    static func decode(_ bytes: ByteBuffer) throws(MalformedBytes) -> MembershipIncarnation {
+    package static func decode(_ bytes: ByteBuffer) throws(MalformedBytes) -> MembershipIncarnation {
         var buffer = bytes
         guard try buffer.readFixed(UInt8.self, "stored membership") == format else {
             throw MalformedBytes(.unknownVersion, "stored membership")

@@ -2,21 +2,21 @@
 // the vnode does it.
 
 import Glibc
-import Logging
-import NIOCore
-import TorcModel
-import TorcReplication
-import TorcStorage
+package import Logging
+package import NIOCore
+package import TorcModel
+package import TorcReplication
+package import TorcStorage
 
-let testSeed = HashSeed(rawValue: 0x5eed)
-let testCluster = ClusterID(rawValue: 0xc1)
-let testNode = NodeID(rawValue: 0xa1)
+package let testSeed = HashSeed(rawValue: 0x5eed)
+package let testCluster = ClusterID(rawValue: 0xc1)
+package let testNode = NodeID(rawValue: 0xa1)
 
 /// A folder that is removed when the test is done.
-final class TemporaryFolder {
-    let path: String
+package final class TemporaryFolder {
+    package let path: String
 
-    init() {
+    package init() {
         var template = Array("/tmp/torc-store-XXXXXX".utf8CString)
         path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
     }
@@ -24,33 +24,33 @@ final class TemporaryFolder {
     deinit { shell("rm -rf \(path)") }
 }
 
-@discardableResult func shell(_ command: String) -> Int32 { system(command) }
+@discardableResult package func shell(_ command: String) -> Int32 { system(command) }
 
 /// Copies a folder as it is: what a killed process leaves.
-func copyFolder(_ path: String, to target: String) {
+package func copyFolder(_ path: String, to target: String) {
     precondition(shell("rm -rf \(target) && cp -r \(path) \(target)") == 0)
 }
 
-func quietLogger() -> Logger {
-    var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+package func quietLogger() -> Logger {
+    package var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     logger.logLevel = .critical
     return logger
 }
 
 /// A node's store and its lanes, as a shell would hold them.
-final class Harness {
-    let store: NodeStore
-    let report: RecoveryReport
-    let lanes: [LaneStore]
-    var leaves: [LeafTable]
+package final class Harness {
+    package let store: NodeStore
+    package let report: RecoveryReport
+    package let lanes: [LaneStore]
+    package var leaves: [LeafTable]
     /// As the start counted them.
-    let hints: [[NodeID: HintTotal]]
-    let ringSize: RingSize
+    package let hints: [[NodeID: HintTotal]]
+    package let ringSize: RingSize
     /// What every key holds, by the writes that were committed here.
-    var model: [ObjectKey: ByteBuffer] = [:]
+    package var model: [ObjectKey: ByteBuffer] = [:]
     private var generator = SeededGenerator(seed: 7)
 
-    init(
+    package init(
         _ path: String, ringSize: RingSize = RingSize(partitions: 8)!, laneCount: Int = 1,
         partitions: [PartitionID]? = nil, options: StoreOptions = StoreOptions()
     ) throws(StoreError) {
@@ -67,15 +67,15 @@ final class Harness {
         hints = opened.hints
     }
 
-    func key(_ name: String) -> ObjectKey {
+    package func key(_ name: String) -> ObjectKey {
         ObjectKey(bucket: BucketID(name: ByteBuffer(string: "b")), key: ByteBuffer(string: name))
     }
 
-    func partition(_ key: ObjectKey) -> PartitionID { ringSize.partition(of: key.position) }
-    func lane(_ key: ObjectKey) -> Int { LaneConfiguration.lane(of: partition(key), laneCount: lanes.count) }
+    package func partition(_ key: ObjectKey) -> PartitionID { ringSize.partition(of: key.position) }
+    package func lane(_ key: ObjectKey) -> Int { LaneConfiguration.lane(of: partition(key), laneCount: lanes.count) }
 
     /// A record whose body is an object with one version that holds `value`.
-    func record(_ key: ObjectKey, value: String) -> (record: ByteBuffer, hash: UInt64) {
+    package func record(_ key: ObjectKey, value: String) -> (record: ByteBuffer, hash: UInt64) {
         var object = VersionedObject(mode: .siblings)
         let dot = Dot(actor: Actor(node: testNode, using: &generator), counter: 1)
         object.put(
@@ -89,13 +89,13 @@ final class Harness {
         )
     }
 
-    func hash(of key: ObjectKey, record: ByteBuffer?) -> UInt64 {
+    package func hash(of key: ObjectKey, record: ByteBuffer?) -> UInt64 {
         guard let record else { return 0 }
         return testSeed.contentHash(key: key, body: try! Record(decoding: record, for: key).body).rawValue
     }
 
     /// Appends a write; the model has it at once.
-    func append(_ name: String, _ value: String) throws(StoreError) {
+    package func append(_ name: String, _ value: String) throws(StoreError) {
         let key = key(name)
         let (record, hash) = record(key, value: value)
         let partition = partition(key)
@@ -107,21 +107,21 @@ final class Harness {
         model[key] = record
     }
 
-    func commit() throws(StoreError) {
+    package func commit() throws(StoreError) {
         for (lane, table) in zip(lanes, leaves) {
             while try lane.commit(leaves: table) == .stalled { usleep(1000) }
         }
     }
 
-    func put(_ name: String, _ value: String) throws(StoreError) {
+    package func put(_ name: String, _ value: String) throws(StoreError) {
         try append(name, value)
         try commit()
     }
 
-    func read(_ key: ObjectKey) -> StoreRead { store.readBlocking(RecordPlace(partition(key)), key) }
+    package func read(_ key: ObjectKey) -> StoreRead { store.readBlocking(RecordPlace(partition(key)), key) }
 
     /// Everything in the store, by scanning.
-    func contents() throws(StoreError) -> [ObjectKey: ByteBuffer] {
+    package func contents() throws(StoreError) -> [ObjectKey: ByteBuffer] {
         var result: [ObjectKey: ByteBuffer] = [:]
         for partition in store.partitionsPresent {
             var after: ByteBuffer?
@@ -139,7 +139,7 @@ final class Harness {
     }
 
     /// The leaves that the records give.
-    func computedLeaves() throws(StoreError) -> [LeafTable] {
+    package func computedLeaves() throws(StoreError) -> [LeafTable] {
         var tables = [LeafTable](repeating: LeafTable(layout: store.layout), count: lanes.count)
         for partition in store.partitionsPresent {
             let table = try store.leaves(of: partition, hashSeed: testSeed)
@@ -149,5 +149,5 @@ final class Harness {
         return tables
     }
 
-    func close() throws(StoreError) { try store.close(lanes: lanes, leaves: leaves) }
+    package func close() throws(StoreError) { try store.close(lanes: lanes, leaves: leaves) }
 }

@@ -1,0 +1,12 @@
+// One JSON object a line, for programs.
+
+import Foundation
+
+package enum JSONLine {
+    /// Writes one object; its fields are sorted by name.
+    package static func print(_ value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        FileHandle.standardOutput.write(try encoder.encode(value) + Data("\n".utf8))
+    }
+}

@@ -1,0 +1,18 @@
+// `torc inspect`: what a data folder holds, for a person at three in the morning and for programs. It needs no server, and
+// looking at a folder changes nothing in it.
+
+package import ArgumentParser
+
+package struct InspectCommand: AsyncParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "inspect", abstract: "See and mend what is on disk.",
+        discussion: """
+            Examples:
+              torc inspect info data/node1              whose folder it is, and what it holds
+
+            DIR is a node's data folder, a copy of one or a backup. What only looks works on the folder of a running node, too.
+            """,
+        subcommands: [InfoCommand.self])
+
+    package init() {}
+}
