@@ -194,7 +194,10 @@ package final class FolderReader: Sendable {
             note: try value(of: StoredLeaves.noteKey(partition), in: Self.merkle), log: log.content,
             latest: database.latestSequence,
             isAnew: try damageTable().entries[FamilyName.name(of: partition)]?.isAnew == true, layout: layout
-        ) { () throws(StoreError) in try family.map { () throws(StoreError) in try isEmpty($0) } ?? true }
+        ) { () throws(StoreError) in
+            guard let family else { return true }
+            return try isEmpty(family)
+        }
         if let reason = recovered.rebuildBecause { return .unknown(reason: reason) }
         return .known(recovered.leaves.trees)
     }
