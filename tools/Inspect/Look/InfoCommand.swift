@@ -54,7 +54,7 @@ struct FolderInfo: Encodable {
         heldBy = reader.holder
         wasClean = try reader.wasClean()
         incarnations = try reader.incarnations().map { "\($0)" }
-        epoch = try reader.ring().map { "\($0.state.epoch)" }
+        epoch = try reader.ring().map { "\($0.state.ring.epoch)" }
         families = reader.families.map { family in
             Family(
                 name: family.name, keys: reader.property("rocksdb.estimate-num-keys", of: family),
