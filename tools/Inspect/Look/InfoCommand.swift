@@ -3,6 +3,7 @@
 import ArgumentParser
 import TorcConsole
 import TorcModel
+import TorcReplication
 import TorcStorage
 
 struct InfoCommand: AsyncParsableCommand {
