@@ -32,7 +32,7 @@ package func copyFolder(_ path: String, to target: String) {
 }
 
 package func quietLogger() -> Logger {
-    package var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     logger.logLevel = .critical
     return logger
 }
