@@ -7,6 +7,6 @@ package enum JSONLine {
     package static func print(_ value: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        FileHandle.standardOutput.write(try encoder.encode(value) + Data("\n".utf8))
+        Console.print(String(decoding: try encoder.encode(value), as: UTF8.self))
     }
 }

@@ -34,7 +34,7 @@ package struct TextTable {
                 let padding = String(repeating: " ", count: widths[column] - cell.count)
                 switch columns[column] {
                 case .left: line += column == columns.count - 1 ? cell : cell + padding + "  "
-                case .right: line += padding + cell + "  "
+                case .right: line += column == columns.count - 1 ? padding + cell : padding + cell + "  "
                 }
             }
             return line

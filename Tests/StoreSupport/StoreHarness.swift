@@ -52,11 +52,11 @@ package final class Harness {
 
     package init(
         _ path: String, ringSize: RingSize = RingSize(partitions: 8)!, laneCount: Int = 1,
-        partitions: [PartitionID]? = nil, options: StoreOptions = StoreOptions()
+        partitions: [PartitionID]? = nil, node: NodeID = testNode, options: StoreOptions = StoreOptions()
     ) throws(StoreError) {
         self.ringSize = ringSize
         let folder = try DataFolder.open(
-            path, cluster: testCluster, node: testNode, ringSize: ringSize, create: true)
+            path, cluster: testCluster, node: node, ringSize: ringSize, create: true)
         let opened = try NodeStore.open(
             folder, partitions: partitions ?? (0..<ringSize.partitions).map { PartitionID($0) }, laneCount: laneCount,
             hashSeed: testSeed, options: options, logger: quietLogger())

@@ -2,6 +2,8 @@
 // else (preference lists, fallbacks, what a node holds) is computed from it, so every node that holds the
 // same epoch routes alike.
 
+import NIOCore
+
 /// A member of a cluster, for ever: a node whose disk was wiped comes back as another one.
 package struct NodeID: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
     package var rawValue: UInt64
@@ -12,6 +14,17 @@ package struct NodeID: RawRepresentable, Hashable, Comparable, Sendable, CustomS
 
     /// The 16 bits that mark this node's actors; a help for people, no promise of uniqueness.
     package var tag: UInt16 { UInt16(truncatingIfNeeded: rawValue) }
+}
+
+extension NodeID {
+    /// The id of a member that every node's configuration lists: it follows from the names of cluster and node, so that every
+    /// node computes the same ring.
+    package init(cluster: String, node: String) {
+        var name = ByteBuffer()
+        name.writeLengthPrefixed(ByteBuffer(string: cluster))
+        name.writeLengthPrefixed(ByteBuffer(string: node))
+        rawValue = xxh3(name, seed: 0)
+    }
 }
 
 /// One epoch's assignment of partitions to nodes.

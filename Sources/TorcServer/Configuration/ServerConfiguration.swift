@@ -57,10 +57,7 @@ package struct ServerConfiguration: Sendable {
 
     /// A node id of a declared cluster follows from the two names, so that every node computes the same ring.
     package static func nodeID(cluster: String, node: String) -> NodeID {
-        var name = ByteBuffer()
-        name.writeLengthPrefixed(ByteBuffer(string: cluster))
-        name.writeLengthPrefixed(ByteBuffer(string: node))
-        return NodeID(rawValue: xxh3(name, seed: 0))
+        NodeID(cluster: cluster, node: node)
     }
 
     /// More lanes than this gain little on any machine that was measured.
