@@ -179,7 +179,8 @@ let package = Package(
         .testTarget(
             name: "TorcInspectTests",
             dependencies: [
-                "TorcInspect", "TorcStorage", "TorcModel", "TorcReplication", "TestSupport", "StoreSupport", nioCore,
+                "TorcInspect", "TorcConsole", "TorcStorage", "TorcModel", "TorcReplication", "TestSupport", "StoreSupport",
+                nioCore, arguments,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

@@ -8,11 +8,18 @@ package struct InspectCommand: AsyncParsableCommand {
         commandName: "inspect", abstract: "See and mend what is on disk.",
         discussion: """
             Examples:
-              torc inspect info data/node1              whose folder it is, and what it holds
+              torc inspect info data/node1              whose folder it is
+              torc inspect get data/node1 carts alice   what it holds of one object
+              torc inspect count data/node1             its records by bucket
 
             DIR is a node's data folder, a copy of one or a backup. What only looks works on the folder of a running node, too.
             """,
-        subcommands: [InfoCommand.self])
+        subcommands: [
+            InfoCommand.self, RingCommand.self, FamiliesCommand.self, GetCommand.self, ScanCommand.self,
+            KeysCommand.self,
+            BucketsCommand.self, CountCommand.self, HintsCommand.self, TombstonesCommand.self, MerkleCommand.self,
+            HistogramCommand.self, LocateCommand.self, DumpCommand.self,
+        ])
 
     package init() {}
 }
