@@ -90,6 +90,20 @@ extension FolderReader {
     package var merkle: StoredFamily? { family(named: FamilyName.merkle) }
     package var hintsKept: StoredFamily? { family(named: FamilyName.hints) }
 
+    /// What its tables say that they hold, with what the log adds; a key that was written again counts once for each table.
+    package func estimatedKeys(of family: StoredFamily) -> UInt64 {
+        // RocksDB's own estimate counts only tables that were opened since the start.
+        let tables = text(of: "rocksdb.aggregated-table-properties", in: family) ?? ""
+        func number(_ name: String) -> UInt64 {
+            guard let found = tables.firstRange(of: name + "=") else { return 0 }
+            return UInt64(tables[found.upperBound...].prefix { $0.isNumber }) ?? 0
+        }
+        let entries = number("# entries") + property("rocksdb.num-entries-active-mem-table", of: family)
+        // A deletion takes another entry with it.
+        let gone = 2 * (number("# deletions") + property("rocksdb.num-deletes-active-mem-table", of: family))
+        return entries - min(entries, gone)
+    }
+
     /// What `merkle` holds of a partition; nil: nothing.
     package func storedTrees(of partition: PartitionID) throws -> StoredTrees? {
         guard let merkle, let bytes = try value(of: StoredLeaves.key(partition), in: merkle) else { return nil }

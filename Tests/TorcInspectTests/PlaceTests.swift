@@ -128,6 +128,7 @@ import TorcStorage
         try example.write(
             Example.key("carts", "gone"), Example.object(Example.sibling(Example.actor, 1, "x")),
             hintFor: HintNote(target: NodeID(rawValue: .max), since: WallTime(microseconds: Example.noon)))
+        try example.harness.store.sync()
         let stray = await inspect("hints", example.path, "--list", "--target", "ffffffffffffffff", "--json")
         #expect(stray.objects.map { $0["key"] as? String } == ["gone"])
         #expect(await inspect("hints", example.path).text.contains("no: 'torc inspect purge-hints'"))

@@ -74,7 +74,7 @@ struct ObjectArguments: ParsableArguments {
 extension FolderReader {
     /// Keys in all partitions, about.
     var estimatedRecords: UInt64 {
-        families.reduce(0) { $1.partition == nil ? $0 : $0 + property("rocksdb.estimate-num-keys", of: $1) }
+        families.reduce(0) { $1.partition == nil ? $0 : $0 + estimatedKeys(of: $1) }
     }
 
     /// For a walk through all partitions. `isListing`: lines come meanwhile, and a bar between them on one terminal would be noise.

@@ -16,7 +16,8 @@ struct InfoCommand: AsyncParsableCommand {
               torc inspect info data/node1
               torc inspect info data/node1 --json
 
-            The whole log is read, and judged as a start would judge it. Keys are RocksDB's estimate: 'torc inspect count' counts.
+            The whole log is read, and judged as a start would judge it. KEYS is what the tables and the log say of
+            themselves, in which a key that was written twice may count twice: 'torc inspect count' counts.
             """)
 
     @OptionGroup var folder: FolderOptions
@@ -45,7 +46,7 @@ struct FamilyInfo: Encodable {
 
     init(_ family: StoredFamily, _ reader: FolderReader) {
         name = family.name
-        keys = reader.property("rocksdb.estimate-num-keys", of: family)
+        keys = reader.estimatedKeys(of: family)
         bytes = reader.property("rocksdb.total-sst-files-size", of: family)
         logged = reader.property("rocksdb.num-entries-active-mem-table", of: family)
         levels = [:]

@@ -157,7 +157,7 @@ struct RingReport: Encodable {
             return Partition(
                 partition: partition.index, replicas: list(partition, ring),
                 former: placement.former.map { list(partition, $0) }, isInFolder: here.contains(partition),
-                keys: family.map { reader.property("rocksdb.estimate-num-keys", of: $0) } ?? 0)
+                keys: family.map { reader.estimatedKeys(of: $0) } ?? 0)
         }
         moves = partitions.compactMap { line in
             guard let former = line.former, Set(former) != Set(line.replicas) else { return nil }
