@@ -179,7 +179,8 @@ let package = Package(
         .testTarget(
             name: "TorcInspectTests",
             dependencies: [
-                "TorcInspect", "TorcConsole", "TorcStorage", "TorcModel", "TorcReplication", "TestSupport", "StoreSupport",
+                "TorcInspect", "TorcConsole", "TorcStorage", "TorcModel", "TorcReplication", "TestSupport",
+                "StoreSupport",
                 nioCore, arguments,
             ],
             swiftSettings: swiftSettings),

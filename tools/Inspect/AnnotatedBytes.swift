@@ -144,9 +144,11 @@ struct AnnotatedBytes {
         var count: UInt64 = 0
         number {
             count = $0
-            return "clock: \($0) entries"
+            return $0 == 1 ? "clock: 1 entry" : "clock: \($0) entries"
         }
-        for _ in 0..<count where problem == nil {
+        // The count is whatever the bytes say.
+        while count > 0, problem == nil {
+            count -= 1
             take { reader in
                 let actor = Actor(rawValue: try reader.readFixed(UInt64.self, "an actor"))
                 let counter = try reader.readVarint("a counter")

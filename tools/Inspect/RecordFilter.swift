@@ -94,8 +94,11 @@ struct FilterOptions: ParsableArguments {
 
     private static let units: [Character: UInt64] = ["s": 1, "m": 60, "h": 3_600, "d": 86_400]
 
+    /// More days would not fit into microseconds.
+    private static let longestAgo: UInt64 = 100_000_000
+
     static func time(_ text: String, _ subject: String) throws -> WallTime {
-        if let last = text.last, let unit = units[last], let count = UInt64(text.dropLast()), count < 1 << 40 {
+        if let last = text.last, let unit = units[last], let count = UInt64(text.dropLast()), count <= longestAgo {
             let now = WallTime.now.microseconds
             return WallTime(microseconds: now - min(now, count * unit * 1_000_000))
         }

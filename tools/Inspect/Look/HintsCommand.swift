@@ -48,7 +48,7 @@ struct HintsCommand: AsyncParsableCommand {
         let only = try target.map { try node($0, names, reader) }
         let now = WallTime.now
         var totals: [NodeID: Total] = [:]
-        if list, !folder.json { Console.print("KEPT FOR          SINCE                     RECORD") }
+        if list, !folder.json { Console.print("KEPT FOR".padded(to: 18) + "SINCE".padded(to: 26) + ScanCommand.head) }
         let summary = try reader.walkHints(asked, target: only) { hint in
             totals[
                 hint.target,

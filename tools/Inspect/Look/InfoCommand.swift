@@ -22,11 +22,50 @@ struct InfoCommand: AsyncParsableCommand {
 
     @OptionGroup var folder: FolderOptions
 
+    /// Of a folder whose database cannot be opened.
+    private struct Unopened: Encodable {
+        var path: String
+        var cluster: String
+        var node: String
+        var store: String
+        var ringSize: Int
+        var problem: String
+    }
+
     func run() async throws {
-        let reader = try folder.open()
-        let report = try FolderInfo(reader)
+        let report: FolderInfo
+        do { report = try FolderInfo(folder.open()) } catch let error as StoreError {
+            guard let identity = try identity() else { throw error }
+            return try show(identity, error)
+        }
         if folder.json { return try JSONLine.print(report) }
         report.show()
+    }
+
+    /// Stands beside the database.
+    private func identity() throws -> StoreIdentity? {
+        guard case .ready(let identity) = try? DataFolder.peek(folder.directory) else { return nil }
+        return identity
+    }
+
+    /// Whose disk it is should be known even when nothing else is.
+    private func show(_ identity: StoreIdentity, _ error: StoreError) throws {
+        let known = Unopened(
+            path: folder.directory, cluster: "\(identity.cluster)", node: "\(identity.node)",
+            store: "\(identity.store)",
+            ringSize: identity.ringSize.partitions, problem: "\(error)")
+        if folder.json {
+            try JSONLine.print(known)
+        } else {
+            Console.print(
+                PlainText.fields([
+                    ("folder", known.path), ("cluster", known.cluster),
+                    ("node", known.node + (identity.joinedName.map { " (\($0))" } ?? "")), ("store", known.store),
+                    ("ring", "\(known.ringSize) partitions"), ("database", known.problem),
+                ]))
+        }
+        Console.warn("the database cannot be read as it is: 'torc inspect verify \(folder.directory)' tells more")
+        throw ExitCode.failure
     }
 }
 

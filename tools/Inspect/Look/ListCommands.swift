@@ -31,7 +31,7 @@ struct ScanCommand: AsyncParsableCommand {
         let names = try NodeNames(reader, declared: declared.names(for: reader))
         let now = WallTime.now
         let admitted = try filter.filter(reader.identity.ringSize)
-        if !folder.json { Console.print(Self.line(["STATE", "VERSIONS", "BYTES", "NEWEST", "KEY AND VALUE"])) }
+        if !folder.json { Console.print(Self.head) }
         let summary = try reader.walkRecords(
             admitted, progress: admitted.limit == nil ? reader.progress("scan", isListing: true) : nil
         ) { _, view in
@@ -45,6 +45,8 @@ struct ScanCommand: AsyncParsableCommand {
         }
         try summary.report(folder: reader.path)
     }
+
+    static let head = line(["STATE", "VERSIONS", "BYTES", "NEWEST", "KEY AND VALUE"])
 
     static func line(of view: RecordView, now: WallTime) -> String {
         let newest = view.object.siblings.max { $0.timestamp < $1.timestamp }

@@ -85,6 +85,7 @@ struct MerkleCommand: AsyncParsableCommand {
             .right("PARTITION"), .right("N"), .left("ROOT"), .right("LEAVES NOT EMPTY"), .right("STORED UP TO"),
             .left(""),
         ])
+        var empty = 0
         let progress = ProgressBar("merkle", total: UInt64(reader.partitions.count))
         defer { progress.finish() }
         for partition in reader.partitions {
@@ -98,7 +99,7 @@ struct MerkleCommand: AsyncParsableCommand {
                 }
                 table.add(["\(partition.index)", "?", "?", "?", storedText, "not known: \(reason)"])
             case .known(let trees):
-                if trees.isEmpty { table.add(["\(partition.index)", "-", "empty", "0", storedText, ""]) }
+                if trees.isEmpty { empty += 1 }
                 for (copies, leaves) in trees {
                     let root = "\(MerkleTree(of: leaves, partition, copies: copies, reader.layout).root)"
                     let filled = leaves.count { $0 != 0 }
@@ -113,7 +114,9 @@ struct MerkleCommand: AsyncParsableCommand {
             }
         }
         progress.finish()
-        if !folder.json { Console.print(table.text) }
+        guard !folder.json else { return }
+        Console.print(table.text)
+        if empty > 0 { Console.print("\(empty) partitions have no tree: nothing was written to them") }
     }
 
     private func showBranches(_ tree: MerkleTree, _ partition: PartitionID, _ copies: UInt8, _ layout: LeafLayout)

@@ -117,6 +117,7 @@ struct RingReport: Encodable {
     var staged: [String]
     /// Of the folder's node: what the ring says, and what is there.
     var held: [Int]
+    /// With records.
     var inFolderOnly: [Int]
     var missingInFolder: [Int]
 
@@ -170,7 +171,7 @@ struct RingReport: Encodable {
         staged = record?.staged.map { Self.words($0, names) } ?? []
         let held = all.filter { placement.holds(reader.identity.node, $0, copies: copies) }
         self.held = held.map(\.index)
-        inFolderOnly = here.subtracting(held).sorted().map(\.index)
+        inFolderOnly = partitions.filter { $0.keys > 0 && !self.held.contains($0.partition) }.map(\.partition)
         missingInFolder = Set(held).subtracting(here).sorted().map(\.index)
     }
 
@@ -204,7 +205,7 @@ struct RingReport: Encodable {
             lines.append(
                 (
                     "beyond",
-                    "in the folder and not this node's by the ring: \(RingCommand.ranges(inFolderOnly.map { PartitionID($0) }))"
+                    "records in the folder that are not this node's by the ring: \(RingCommand.ranges(inFolderOnly.map { PartitionID($0) }))"
                 ))
         }
         if !missingInFolder.isEmpty {
