@@ -33,10 +33,11 @@ package struct TextTable {
             for (column, cell) in row.enumerated() {
                 let padding = String(repeating: " ", count: widths[column] - cell.count)
                 switch columns[column] {
-                case .left: line += column == columns.count - 1 ? cell : cell + padding + "  "
-                case .right: line += column == columns.count - 1 ? padding + cell : padding + cell + "  "
+                case .left: line += cell + padding + "  "
+                case .right: line += padding + cell + "  "
                 }
             }
+            while line.last == " " { line.removeLast() }
             return line
         }.joined(separator: "\n")
     }

@@ -1,6 +1,7 @@
 // Which node is which: what a folder knows of the names of nodes, and which of them draws an actor.
 
 package import NIOCore
+import TorcConsole
 package import TorcModel
 import TorcReplication
 package import TorcStorage
@@ -15,16 +16,21 @@ package struct NodeNames: Sendable {
 
     /// From the ring, from the hints, from what a node that joined keeps of the declared members, and from the names that the caller gives.
     /// `declared`: of members that every node's configuration lists, with the cluster's name.
-    package init(_ reader: FolderReader, declared: DeclaredNames? = nil) throws {
+    /// What cannot be read of these is told and leaves names out: a name is a help, no more.
+    package init(_ reader: FolderReader, declared: DeclaredNames? = nil) {
         own = reader.identity.node
         learn(own)
         if let name = reader.identity.joinedName { names[own] = name }
-        for node in try reader.hintTargets() { learn(node) }
         for (node, name) in declared?.nodes ?? [] { learn(node, name: name) }
-        if let bytes = try reader.metaValue("declared") {
-            for (node, contact) in try Self.declaredContacts(bytes) { learn(node, contact: contact) }
+        do {
+            for node in try reader.hintTargets() { learn(node) }
+            if let bytes = try reader.metaValue("declared") {
+                for (node, contact) in try Self.declaredContacts(bytes) { learn(node, contact: contact) }
+            }
+            if let record = try reader.ring() { learn(record) }
+        } catch {
+            Console.warn("names of nodes are missing below: \(error)")
         }
-        if let record = try reader.ring() { learn(record) }
     }
 
     private mutating func learn(_ record: RingRecord) {

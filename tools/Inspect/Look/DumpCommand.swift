@@ -49,7 +49,7 @@ struct DumpCommand: AsyncParsableCommand {
 
     func run() async throws {
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         let asked = try filter.filter(reader.identity.ringSize)
         var left = asked.limit ?? .max
         var isWhole = true

@@ -31,7 +31,7 @@ struct GetCommand: AsyncParsableCommand {
 
     func run() async throws {
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         let found = try StoredObject(of: name.object(), in: reader)
         if let raw { try write(found, to: raw) }
         if folder.json {

@@ -42,7 +42,7 @@ struct HintsCommand: AsyncParsableCommand {
 
     func run() async throws {
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         let placement = try declared.placement(for: reader)
         let asked = try filter.filter(reader.identity.ringSize)
         let only = try target.map { try node($0, names, reader) }

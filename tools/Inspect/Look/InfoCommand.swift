@@ -155,7 +155,7 @@ struct FolderInfo: Encodable {
     var families: [FamilyInfo]
 
     init(_ reader: FolderReader) throws {
-        let names = try NodeNames(reader)
+        let names = NodeNames(reader)
         path = reader.path
         cluster = "\(reader.identity.cluster)"
         node = "\(reader.identity.node)"

@@ -28,7 +28,7 @@ struct ScanCommand: AsyncParsableCommand {
 
     func run() async throws {
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         let now = WallTime.now
         let admitted = try filter.filter(reader.identity.ringSize)
         if !folder.json { Console.print(Self.head) }

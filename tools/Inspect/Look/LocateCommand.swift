@@ -41,7 +41,7 @@ struct LocateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         let key = try name.object()
         let partition = reader.identity.ringSize.partition(of: key.position)
         let n = Int(try reader.properties()[key.bucket].n)

@@ -163,7 +163,7 @@ struct MerkleCommand: AsyncParsableCommand {
     }
 
     private func showRecords(of leaf: Int, in partition: PartitionID, _ reader: FolderReader) throws {
-        let names = try NodeNames(reader)
+        let names = NodeNames(reader)
         let now = WallTime.now
         var summary = WalkSummary()
         guard let family = try reader.family(of: partition) else {

@@ -32,7 +32,7 @@ struct RingCommand: AsyncParsableCommand {
             throw ValidationError("--copies takes 1…\(BucketProperties.maximumCopies)")
         }
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         guard let placement = try declared.placement(for: reader) else {
             let here = reader.partitions
             if folder.json {
@@ -171,7 +171,8 @@ struct RingReport: Encodable {
         staged = record?.staged.map { Self.words($0, names) } ?? []
         let held = all.filter { placement.holds(reader.identity.node, $0, copies: copies) }
         self.held = held.map(\.index)
-        inFolderOnly = partitions.filter { $0.keys > 0 && !self.held.contains($0.partition) }.map(\.partition)
+        let isHeld = Set(held.map(\.index))
+        inFolderOnly = partitions.compactMap { $0.keys > 0 && !isHeld.contains($0.partition) ? $0.partition : nil }
         missingInFolder = Set(held).subtracting(here).sorted().map(\.index)
     }
 

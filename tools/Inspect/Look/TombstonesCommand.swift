@@ -39,7 +39,7 @@ struct TombstonesCommand: AsyncParsableCommand {
 
     func run() async throws {
         let reader = try folder.open()
-        let names = try NodeNames(reader, declared: declared.names(for: reader))
+        let names = NodeNames(reader, declared: try declared.names(for: reader))
         let reasons = try ReapingReasons(reader, declared.placement(for: reader), names)
         let now = WallTime.now
         let asked = try filter.filter(reader.identity.ringSize)
