@@ -190,8 +190,7 @@ torc_error open_database(
             settings.info_log = std::make_shared<Silence>();
             settings.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
             settings.max_open_files = -1;
-            // One table that cannot be opened fails the reads that need it, and no others.
-            settings.paranoid_checks = false;
+            settings.paranoid_checks = options->needs_all_tables;
             status = rocksdb::DB::OpenForReadOnly(settings, path, descriptors, &handles, &raw);
         } else {
             status = rocksdb::DB::Open(settings, path, descriptors, &handles, &raw);

@@ -45,9 +45,11 @@ final class Database: @unchecked Sendable {
         return (0..<count).map { String(cString: names![$0]!) }
     }
 
+    /// `readOnly`: every table file is opened at once and stays open, so that one that is removed meanwhile is read on.
+    /// `needsAllTables`: one that cannot be opened fails this; otherwise only the reads that need it.
     static func open(
         at path: String, families: [(name: String, kind: torc_family_kind)], create: Bool, readOnly: Bool = false,
-        options: StoreOptions
+        needsAllTables: Bool = false, options: StoreOptions
     ) throws(StoreError) -> (Database, [Family]) {
         var raw = torc_options()
         raw.create_if_missing = create
@@ -67,6 +69,7 @@ final class Database: @unchecked Sendable {
         raw.log_limit_bytes = UInt64(options.logBytes)
         raw.background_jobs = Int32(options.backgroundJobs)
         raw.open_files = Int32(raiseFileLimit())
+        raw.needs_all_tables = needsAllTables
         raw.block_bytes = options.blockBytes
         var database: OpaquePointer?
         var handles = [OpaquePointer?](repeating: nil, count: families.count)

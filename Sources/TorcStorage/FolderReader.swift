@@ -36,8 +36,8 @@ package final class FolderReader: Sendable {
     /// A server that compacts may remove files between two steps of an open: then it is tried again.
     private static let attempts = 5
 
-    /// Opens the folder at `path`. Blocks; the log is read into memory: as much as the node that wrote it
-    /// was configured to keep.
+    /// Opens the folder at `path`. What a server removes after that is read on, as it was. Blocks; the log is read into memory: as
+    /// much as the node that wrote it was configured to keep.
     package static func open(
         _ path: String, options: StoreOptions = .reading
     ) throws(StoreError) -> FolderReader {
@@ -53,10 +53,13 @@ package final class FolderReader: Sendable {
         var attempt = 1
         while true {
             do throws(StoreError) {
+                // A table that is gone now was removed by the server, and another attempt finds what it wrote instead. In the end
+                // it is a table that is missing.
+                let mayHaveMoved = try DataFolder.holder(of: path) != nil
                 let names = try Database.familyNames(at: databasePath)
                 let (database, handles) = try Database.open(
                     at: databasePath, families: names.map { ($0, FamilyName.kind(of: $0)) }, create: false,
-                    readOnly: true, options: options)
+                    readOnly: true, needsAllTables: mayHaveMoved && attempt < attempts, options: options)
                 return FolderReader(
                     path: path, identity: identity, holder: try DataFolder.holder(of: path), database: database,
                     handles: Dictionary(uniqueKeysWithValues: zip(names, handles)))
@@ -181,8 +184,18 @@ package final class FolderReader: Sendable {
 
     /// What the log holds, judged as a start would judge it. Reads all of it.
     package func log() throws(StoreError) -> StoredLog {
-        let (inspection, content) = try LogScan.read(folder: path, layout: layout)
-        return StoredLog(inspection: inspection, content: content)
+        var attempt = 1
+        while true {
+            do throws(StoreError) {
+                let (inspection, content) = try LogScan.read(folder: path, layout: layout)
+                return StoredLog(inspection: inspection, content: content)
+            } catch {
+                // A server moves files to the archive and removes them there.
+                guard attempt < Self.attempts, holder != nil else { throw error }
+                attempt += 1
+                usleep(20_000)
+            }
+        }
     }
 
     /// The leaves of a partition as a start would have them: what is stored with the log's changes on top.

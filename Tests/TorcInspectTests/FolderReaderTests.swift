@@ -64,6 +64,27 @@ import TorcStorage
         try harness.close()
     }
 
+    @Test func tablesThatAServerRemovesAreReadOn() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/node"
+        var harness = try Harness(path)
+        for number in 0..<300 { try harness.put("key\(number)", "value \(number)") }
+        let model = harness.model
+        try harness.close()
+        // It holds the folder, and everything lies in tables.
+        harness = try Harness(path)
+        let reader = try FolderReader.open(path)
+        #expect(reader.holder == getpid())
+        let tables = try FileManager.default.contentsOfDirectory(atPath: path + "/db").filter { $0.hasSuffix(".sst") }
+        #expect(tables.count >= 8)
+        for table in tables { try FileManager.default.removeItem(atPath: "\(path)/db/\(table)") }
+        #expect(try contents(reader) == model)
+        // Whoever comes now finds none, and is told when they read.
+        let late = try FolderReader.open(path)
+        #expect(throws: StoreError.self) { try contents(late) }
+        try harness.store.abandon()
+    }
+
     @Test func afterACrashAndAfterACleanStop() throws {
         let folder = TemporaryFolder()
         let path = folder.path + "/node"

@@ -166,6 +166,20 @@ import TorcStorage
         #expect(histogram.quantile(1) == .max)
     }
 
+    @Test func timesAreThoseOfTheCalendar() {
+        for seconds: UInt64 in [
+            0, 951_782_399, 951_782_400, 951_868_800, 1_078_012_800, 1_795_435_200, 4_107_542_399, 4_107_542_400,
+            253_402_300_799,
+        ] + (0..<400).map({ $0 * 97 * 86_400 + 11 * $0 }) {
+            let date = Date(timeIntervalSince1970: Double(seconds) + 0.25)
+            #expect(
+                PlainText.time(WallTime(microseconds: seconds * 1_000_000 + 250_000))
+                    == date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)), "\(seconds)")
+        }
+        // Whatever stands in a record is shown.
+        #expect(PlainText.time(WallTime(microseconds: .max)) == "586524-01-19T08:01:49.551Z")
+    }
+
     @Test func namesAreTypedAsTheyAreShown() {
         for bytes: [UInt8] in [Array("käse".utf8), [0, 255, 92], Array("a\\xb".utf8), [], Array("two words\n".utf8)] {
             let buffer = ByteBuffer(bytes: bytes)

@@ -70,6 +70,11 @@ import TorcStorage
         for part in ["copying: \(moving.count) partitions", "node4", "10.0.0.4:8099", "east", "COMES TO", "(before: "] {
             #expect(text.contains(part), "'\(part)' is not in\n\(text)")
         }
+        let alice = example.harness.partition(Example.key("carts", "alice"))
+        let place = await inspect("locate", example.path, "carts", "alice", "--json").objects[0]
+        let names = { (node: NodeID) in node.rawValue == 0xd4 ? "node4" : "\(node)" }
+        #expect(place["replicas"] as? [String] == state.ring.preferenceList(of: alice, count: 3).map(names))
+        #expect(place["former"] as? [String] == former.preferenceList(of: alice, count: 3).map(names))
         // While copies move nothing is reaped.
         let waits = await inspect("tombstones", example.path).text
         #expect(waits.contains("copies move (copying)"), "\(waits)")

@@ -7,6 +7,7 @@ package import TorcModel
 package enum PlainText {
     /// Bytes of a name as one word: text as it is, everything else as `\xNN`, a backslash as `\\`. `bytes(of:)` takes it back.
     package static func name(_ bytes: ByteBuffer) -> String {
+        if isASCII(bytes), !bytes.readableBytesView.contains(UInt8(ascii: "\\")) { return String(buffer: bytes) }
         if let text = String(validating: bytes.readableBytesView, as: UTF8.self), text.allSatisfy(isPlain) {
             return text
         }
@@ -19,6 +20,11 @@ package enum PlainText {
             }
         }
         return result
+    }
+
+    /// Printable, each a byte: most names and values are, and nothing has to be asked of their characters.
+    private static func isASCII(_ bytes: ByteBuffer) -> Bool {
+        bytes.withUnsafeReadableBytes { $0.allSatisfy { 0x20...0x7e ~= $0 } }
     }
 
     private static func isPlain(_ character: Character) -> Bool {
@@ -61,6 +67,7 @@ package enum PlainText {
 
     /// The bytes as text where they are some: line ends and tabs are text, other control characters are not.
     package static func text(_ bytes: ByteBuffer) -> String? {
+        if isASCII(bytes) { return String(buffer: bytes) }
         guard let text = String(validating: bytes.readableBytesView, as: UTF8.self),
             text.unicodeScalars.allSatisfy({
                 $0.properties.generalCategory != .control || "\n\r\t".unicodeScalars.contains($0)
@@ -77,7 +84,7 @@ package enum PlainText {
         for cut in 0...(isWhole ? 0 : 3) {
             let part = head.getSlice(at: head.readerIndex, length: head.readableBytes - cut)!
             guard let text = text(part) else { continue }
-            let line = String(text.map { $0.isNewline || $0 == "\t" ? " " : $0 })
+            let line = String(text.prefix(width + 1).map { $0.isNewline || $0 == "\t" ? " " : $0 })
             return isWhole && line.count <= width ? line : String(line.prefix(width)) + "…"
         }
         return hex(value, limit: width / 3)
@@ -123,10 +130,36 @@ package enum PlainText {
 
     // MARK: Times
 
-    /// `2026-11-23T14:30:03.021Z`.
+    /// `2026-11-23T14:30:03.021Z`. Computed here: Foundation takes ten times as long, and lists have a million of them.
     package static func time(_ time: WallTime) -> String {
-        let date = Date(timeIntervalSince1970: Double(time.microseconds) / 1e6)
-        return date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        let seconds = time.microseconds / 1_000_000
+        let (year, month, day) = date(ofDay: seconds / 86_400)
+        let ofDay = seconds % 86_400
+        return digits(year, 4) + "-" + digits(month, 2) + "-" + digits(day, 2) + "T" + digits(ofDay / 3_600, 2) + ":"
+            + digits(ofDay / 60 % 60, 2) + ":" + digits(ofDay % 60, 2) + "."
+            + digits(time.microseconds / 1_000 % 1_000, 3)
+            + "Z"
+    }
+
+    /// Of days since 1970. Years begin in March here, so that the leap day ends one: 400 years are 146,097 days.
+    private static func date(ofDay day: UInt64) -> (year: UInt64, month: UInt64, day: UInt64) {
+        // From the first of March of the year 0.
+        let days = day + 719_468
+        let era = days / 146_097
+        let ofEra = days % 146_097
+        let yearOfEra = (ofEra - ofEra / 1_460 + ofEra / 36_524 - ofEra / 146_096) / 365
+        let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let month = (5 * ofYear + 2) / 153
+        let isNextYear = month >= 10
+        return (
+            era * 400 + yearOfEra + (isNextYear ? 1 : 0), isNextYear ? month - 9 : month + 3,
+            ofYear - (153 * month + 2) / 5 + 1
+        )
+    }
+
+    private static func digits(_ number: UInt64, _ width: Int) -> String {
+        let text = String(number)
+        return text.utf8.count >= width ? text : String(repeating: "0", count: width - text.utf8.count) + text
     }
 
     package static func time(_ stamp: HybridTimestamp) -> String { time(WallTime(microseconds: stamp.rawValue)) }

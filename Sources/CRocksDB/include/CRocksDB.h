@@ -81,6 +81,8 @@ typedef struct torc_options {
     uint64_t log_limit_bytes;
     int background_jobs;
     int open_files;
+    /// Read-only: a table that cannot be opened fails the opening; otherwise only the reads that need it.
+    bool needs_all_tables;
     /// Data blocks of tables.
     size_t block_bytes;
 } torc_options;
