@@ -375,7 +375,11 @@ extension SimulationPlan {
         reaping.isOn = random.chance(700)
         reaping.judgesAge = reaping.isOn || random.chance(300)
         let crowd = UInt64(max(1, ringSize.partitions / 64))
-        reaping.maximumAge = random.pick([Span.milliseconds(200), .milliseconds(500), .seconds(2)]).duration
+        // As in production: longer than a message takes, or most writes are refused as stale and nothing converges.
+        reaping.maximumAge =
+            max(
+                random.pick([Span.milliseconds(200), .milliseconds(500), .seconds(2)]), network.delay.longest * 2
+            ).duration
         reaping.interval = (random.pick([Span.milliseconds(50), .milliseconds(300), .seconds(1)]) * crowd).duration
         // A round asks every owner several things, and ends when one of them is late.
         reaping.patience = max(random.pick([Span.milliseconds(200), .seconds(1)]), network.delay.longest * 2).duration
