@@ -22,6 +22,8 @@ package struct StoreIdentity: Hashable, Sendable {
     package var ringSize: RingSize
     /// Of a node that joined a cluster that ran, the name that it joined by: its id does not follow from it.
     package var joinedName: String?
+    /// A family of it was made anew, under another name.
+    package var hasCopies = false
 
     package init(cluster: ClusterID, node: NodeID, store: StoreID, ringSize: RingSize, joinedName: String? = nil) {
         self.joinedName = joinedName
@@ -43,8 +45,11 @@ package enum FolderState: Hashable, Sendable {
 
 /// A data folder that this process holds.
 package final class DataFolder: Sendable {
-    /// A folder of a node that joined: an older build would take it for a damaged one.
-    package static let format = 2
+    /// A folder in which a family was made anew: an older build would make an empty one in the place of what it does not
+    /// know.
+    package static let format = 3
+    /// Of a node that joined: an older build would take it for a damaged one.
+    private static let joinedFormat = 2
     private static let declaredFormat = 1
 
     package let path: String
@@ -53,12 +58,14 @@ package final class DataFolder: Sendable {
     package let isNew: Bool
     /// The locked file; −1 once it was let go.
     private let lock: Atomic<Int32>
+    private let hasCopies: Atomic<Bool>
 
     private init(path: String, identity: StoreIdentity, isNew: Bool, lock: Int32) {
         self.path = path
         self.identity = identity
         self.isNew = isNew
         self.lock = Atomic(lock)
+        hasCopies = Atomic(identity.hasCopies)
     }
 
     deinit { release() }
@@ -122,6 +129,14 @@ package final class DataFolder: Sendable {
 
     /// The database stands: from now on a folder without it is an error.
     func markReady() throws(StoreError) {
+        try Files.replace(path + "/IDENTITY", with: Self.encode(identity, ready: true))
+    }
+
+    /// Before a family is made anew for the first time.
+    func noteCopies() throws(StoreError) {
+        guard !hasCopies.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        var identity = identity
+        identity.hasCopies = true
         try Files.replace(path + "/IDENTITY", with: Self.encode(identity, ready: true))
     }
 
@@ -198,13 +213,15 @@ extension DataFolder {
     private static let checksumSeed: UInt64 = 0x746f_7263_2d69_6400
 
     private static func encode(_ identity: StoreIdentity, ready: Bool) -> [UInt8] {
+        let number = identity.hasCopies ? format : identity.joinedName == nil ? declaredFormat : joinedFormat
+        let joined = number == declaredFormat ? "" : "\njoined \(identity.joinedName ?? "")"
         let text = """
-            torc-data \(identity.joinedName == nil ? declaredFormat : format)
+            torc-data \(number)
             cluster \(identity.cluster)
             node \(identity.node)
             store \(identity.store)
             ring \(identity.ringSize.partitions)
-            state \(ready ? "ready" : "creating")\(identity.joinedName.map { "\njoined \($0)" } ?? "")
+            state \(ready ? "ready" : "creating")\(joined)
 
             """
         return Array((text + "checksum \(hexadecimal(checksum(text)))\n").utf8)
@@ -242,9 +259,11 @@ extension DataFolder {
         guard state == "ready" || state == "creating" else {
             throw .damagedIdentity(path: path, reason: "unknown state '\(state)'")
         }
-        let identity = StoreIdentity(
+        let joined = found == declaredFormat ? "" : String(try field(6, "joined"))
+        var identity = StoreIdentity(
             cluster: ClusterID(rawValue: cluster), node: NodeID(rawValue: node), store: StoreID(rawValue: store),
-            ringSize: ringSize, joinedName: found == declaredFormat ? nil : String(try field(6, "joined")))
+            ringSize: ringSize, joinedName: joined.isEmpty ? nil : joined)
+        identity.hasCopies = found == format
         return (identity, state == "ready")
     }
 }

@@ -39,7 +39,7 @@ package final class NodeStore: Sendable {
     /// Copies that are under way fail.
     package let stopsCopying = Atomic<Bool>(false)
     private let otherFamilies: [Family]
-    private let folder: DataFolder
+    let folder: DataFolder
     let logger: Logger
 
     /// The log is on disk through this sequence.
@@ -157,7 +157,7 @@ package final class NodeStore: Sendable {
         do throws(StoreError) {
             var families: [String: Family] = [:]
             for (name, family) in zip(present, opened) { families[name] = family }
-            let damaged = try Self.settleFamilies(of: database, &families, folder: folder.path, logger)
+            let damaged = try Self.settleFamilies(of: database, &families, folder: folder, logger)
             let known = Set(families.keys.map(FamilyName.base))
             let wanted = [FamilyName.meta, FamilyName.merkle, FamilyName.hints] + held.map(FamilyName.name)
             let absent = wanted.filter { !known.contains($0) }
@@ -209,7 +209,7 @@ package final class NodeStore: Sendable {
     /// Finishes what was begun with damaged families, before anybody reads them; answers what is left of that. In
     /// `families` there is one of each afterwards.
     private static func settleFamilies(
-        of database: Database, _ families: inout [String: Family], folder: String, _ logger: Logger
+        of database: Database, _ families: inout [String: Family], folder: DataFolder, _ logger: Logger
     ) throws(StoreError) -> DamageTable {
         var table = DamageTable()
         if let meta = families[FamilyName.meta] {
@@ -230,7 +230,7 @@ package final class NodeStore: Sendable {
                     table = stored
                 }
             } catch .corruption(_, let detail) {
-                throw .damagedMeta(path: folder, detail: detail)
+                throw .damagedMeta(path: folder.path, detail: detail)
             }
         }
         // Of a family and its copy one goes.
@@ -242,7 +242,7 @@ package final class NodeStore: Sendable {
             // of which nothing is noted is the last of its copies. That of the hints is noted when it is whole.
             let unnoted = entry == nil && FamilyName.partition(of: base) != nil ? sorted.last! : sorted[0]
             let kept = entry?.isAnew == true ? FamilyName.name(base, entry!.generation) : unnoted
-            guard families[kept] != nil else { throw .halfMade(path: folder, lacking: "column family \(kept)") }
+            guard families[kept] != nil else { throw .halfMade(path: folder.path, lacking: "column family \(kept)") }
             for name in sorted where name != kept {
                 logger.notice("what is left of a damaged family is dropped", metadata: ["family": "\(name)"])
                 try database.drop(families.removeValue(forKey: name)!)
@@ -250,7 +250,7 @@ package final class NodeStore: Sendable {
         }
         let stored = table
         try settleMerkle(of: database, &families, &table, logger)
-        try settleHints(of: database, &families, &table, logger)
+        try settleHints(of: database, in: folder, &families, &table, logger)
         if let meta = families[FamilyName.meta], table != stored { try store(table, in: database, meta) }
         return table
     }

@@ -119,6 +119,7 @@ extension NodeStore {
         let name = FamilyName.name(of: partition)
         let former = family(partition)
         let generation = (generations.withLock { $0[partition] } ?? 0) + 1
+        do throws(StoreError) { try folder.noteCopies() } catch { return .failure(error) }
         let copy = try database.createFamilies([(FamilyName.name(name, generation), TORC_FAMILY_PARTITION)])[0]
         var result: SalvagedPartition
         switch try copyRecords(of: partition, from: former, to: copy, hashSeed: hashSeed) {
@@ -210,7 +211,8 @@ extension NodeStore {
     /// Before anything is served: hints that cannot all be read are copied from both ends up to what cannot. What stood
     /// between is lost: it was one copy of what other nodes hold, too, unless none of them could be reached then.
     static func settleHints(
-        of database: Database, _ families: inout [String: Family], _ table: inout DamageTable, _ logger: Logger
+        of database: Database, in folder: DataFolder, _ families: inout [String: Family], _ table: inout DamageTable,
+        _ logger: Logger
     ) throws(StoreError) {
         guard let name = families.keys.first(where: { FamilyName.base(of: $0) == FamilyName.hints }) else { return }
         let former = families[name]!
@@ -226,6 +228,7 @@ extension NodeStore {
         }
         let generation = FamilyName.generation(of: name) + 1
         let copyName = FamilyName.name(FamilyName.hints, generation)
+        try folder.noteCopies()
         let copy = try database.createFamilies([(copyName, TORC_FAMILY_PLAIN)])[0]
         let copied = try copyHints(of: database, from: former, to: copy)
         table.entries[FamilyName.hints] = DamageTable.Entry(isAnew: true, generation: generation)

@@ -131,8 +131,8 @@ import TorcStorage
         let folder = TemporaryFolder()
         let path = try made(folder)
         shell("cp \(path)/IDENTITY \(folder.path)/good")
-        shell("sed -i 's/torc-data 1/torc-data 3/' \(path)/IDENTITY")
-        #expect(error { _ = try open(path) } == .newerFormat(path: path, found: 3, supported: 2))
+        shell("sed -i 's/torc-data 1/torc-data 4/' \(path)/IDENTITY")
+        #expect(error { _ = try open(path) } == .newerFormat(path: path, found: 4, supported: 3))
         shell("sed 's/^ring 8/ring 16/' \(folder.path)/good > \(path)/IDENTITY")
         #expect(
             error { _ = try open(path) }

@@ -69,7 +69,16 @@ import TorcStorage
         harness = try Harness(path)
         store = harness.store
         #expect(store.damagedPartitions == [partition] && store.lostLeaves.isEmpty)
+        let before = try String(contentsOfFile: path + "/IDENTITY", encoding: .utf8)
         let salvaged = try store.salvage(partition, hashSeed: testSeed).get()
+        // An older build would take the folder for one without this partition.
+        let after = try String(contentsOfFile: path + "/IDENTITY", encoding: .utf8)
+        #expect(before.hasPrefix("torc-data 1\n") && after.hasPrefix("torc-data 3\n"))
+        guard case .ready(let identity) = try DataFolder.peek(path) else {
+            Issue.record("the folder is not ready")
+            return
+        }
+        #expect(identity.hasCopies && identity.joinedName == nil && identity.store == store.identity.store)
         harness.lanes[0].add([])
         let lost = Set(salvaged.lost)
         #expect(!lost.isEmpty && lost.count < 2000)
