@@ -18,6 +18,8 @@ package struct BucketID: Hashable, Comparable, Sendable, CustomStringConvertible
     }
 
     package static let defaultTypeName = ByteBuffer(string: "default")
+    /// Of the buckets that are Redis's databases: the last write wins in them, on every node and from the start.
+    package static let redisTypeName = ByteBuffer(string: "redis")
 
     package static func < (lhs: Self, rhs: Self) -> Bool {
         if lhs.type != rhs.type { return lhs.type.lexicographicallyPrecedes(rhs.type) }

@@ -26,8 +26,11 @@ package struct PropertiesTable: Hashable, Sendable {
 
     /// A bucket's effective properties.
     package subscript(bucket: BucketID) -> BucketProperties {
-        if entries.isEmpty { return BucketProperties() }
-        return effective(entries[.bucket(bucket)], inherited: inheritedByBuckets(of: bucket))
+        if entries.isEmpty { return Self.built(bucket.type) }
+        var properties = effective(entries[.bucket(bucket)], inherited: inheritedByBuckets(of: bucket))
+        // Redis's clients know no siblings.
+        if bucket.type == BucketID.redisTypeName { properties.conflictMode = .lww }
+        return properties
     }
 
     /// A type's effective properties.
@@ -39,14 +42,14 @@ package struct PropertiesTable: Hashable, Sendable {
     }
 
     package func type(_ type: ByteBuffer) -> BucketProperties {
-        effective(entries[PropertiesScope.type(type).canonical], inherited: BucketProperties())
+        effective(entries[PropertiesScope.type(type).canonical], inherited: Self.built(type))
     }
 
     /// What a scope has when nothing is set on it.
     package func inherited(by scope: PropertiesScope) -> BucketProperties {
         switch scope.canonical {
         case .bucket(let bucket): inheritedByBuckets(of: bucket)
-        case .type: BucketProperties()
+        case .type(let type): Self.built(type)
         }
     }
 
@@ -65,7 +68,14 @@ package struct PropertiesTable: Hashable, Sendable {
     }
 
     private func inheritedByBuckets(of bucket: BucketID) -> BucketProperties {
-        effective(entries[.type(bucket.type)], inherited: BucketProperties())
+        effective(entries[.type(bucket.type)], inherited: Self.built(bucket.type))
+    }
+
+    /// What a type has that nobody said anything of.
+    private static func built(_ type: ByteBuffer) -> BucketProperties {
+        var properties = BucketProperties()
+        if type == BucketID.redisTypeName { properties.conflictMode = .lww }
+        return properties
     }
 
     private func effective(_ own: VersionedProperties?, inherited: BucketProperties) -> BucketProperties {

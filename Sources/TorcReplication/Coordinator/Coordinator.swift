@@ -104,7 +104,7 @@ package struct Coordinator: Sendable {
             }
         listings[id] = ListOperation(
             request: request, subject: list.subject, copies: Int(copies),
-            partitionCount: lists.placement.ring.size.partitions, deadline: deadline)
+            ring: lists.placement.ring.size, start: list.start, deadline: deadline)
         requests[request] = id
         timers.wake(id, .list, at: deadline)
         advanceListing(id, now, &effects)

@@ -51,19 +51,29 @@ struct ListOperation: Sendable {
     let deadline: MonotonicTime
     let copies: Int
     private let partitionCount: Int
+    /// One, where the order is asked for.
+    private let partitionsAtOnce: Int
     private var nextPartition = 0
+    /// Of the first partition: a storage key begins with its position.
+    private var start: ByteBuffer?
     /// Ascending by partition.
     private var slots: [Slot] = []
     private var clientWaits = true
     private var names: Set<ByteBuffer> = []
 
     init(
-        request: RequestID, subject: PageRequest.Subject, copies: Int, partitionCount: Int, deadline: MonotonicTime
+        request: RequestID, subject: PageRequest.Subject, copies: Int, ring: RingSize, start: RingPosition? = nil,
+        deadline: MonotonicTime
     ) {
         self.request = request
         self.subject = subject
         self.copies = copies
-        self.partitionCount = partitionCount
+        partitionCount = ring.partitions
+        partitionsAtOnce = start == nil ? Self.partitionsAtOnce : 1
+        if let start {
+            nextPartition = ring.partition(of: start).index
+            self.start = ByteBuffer(integer: start.rawValue)
+        }
         self.deadline = deadline
     }
 
@@ -130,9 +140,11 @@ struct ListOperation: Sendable {
         _ questions: inout [(OperationID, Question)], _ effects: inout [CoordinatorEffect]
     ) -> Outcome? {
         deliver(&effects)
-        while slots.count < Self.partitionsAtOnce, nextPartition < partitionCount {
+        while slots.count < partitionsAtOnce, nextPartition < partitionCount {
             let partition = PartitionID(nextPartition)
-            slots.append(Slot(partition: partition, replicas: lists.serving(partition, copies: copies)))
+            slots.append(
+                Slot(partition: partition, replicas: lists.serving(partition, copies: copies), after: start))
+            start = nil
             nextPartition += 1
         }
         for index in slots.indices {

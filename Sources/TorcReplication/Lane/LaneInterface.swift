@@ -141,7 +141,13 @@ package struct ScannedEntry: Hashable, Sendable {
 package struct ListRequest: Hashable, Sendable {
     package var subject: PageRequest.Subject
 
-    package init(subject: PageRequest.Subject) { self.subject = subject }
+    /// Where on the ring it begins; it comes in the order of the ring then. nil: everything, in no order.
+    package var start: RingPosition?
+
+    package init(subject: PageRequest.Subject, from start: RingPosition? = nil) {
+        self.subject = subject
+        self.start = start
+    }
 }
 
 /// A listing goes out in pieces; the shell asks for the next when the client has taken the last.

@@ -7,6 +7,7 @@ import NIOCore
 package import TorcModel
 package import TorcReplication
 package import TorcStorage
+package import TorcWire
 
 /// A member of the declared cluster.
 package struct DeclaredMember: Hashable, Sendable {
@@ -38,6 +39,9 @@ package struct ServerConfiguration: Sendable {
     package var weight: Int
     package var zone: String?
     package var protocolBuffersAddress: HostAddress
+    /// nil: the node does not speak Redis's protocol.
+    package var redisAddress: HostAddress?
+    package var redisLimits: RESPLimits
     package var httpAddress: HostAddress
     package var peerAddress: HostAddress
     package var laneCount: Int
@@ -91,6 +95,8 @@ extension ServerConfiguration {
         let dataFolder = required(.dataFolder)
         let clusterName = required(.clusterName)
         protocolBuffersAddress = address(.protocolBuffersAddress)
+        redisAddress = values.text(.redisAddress).flatMap(HostAddress.init)
+        if redisAddress == nil, values.text(.redisAddress) != nil { problems.append(values.complaint(.redisAddress)) }
         httpAddress = address(.httpAddress)
         peerAddress = address(.peerAddress)
 
@@ -133,10 +139,11 @@ extension ServerConfiguration {
         if ringSize == nil { problems.append(values.complaint(.ringPartitions)) }
 
         if values.boolean(.insecure) != true {
-            for (setting, address) in [
-                (Setting.protocolBuffersAddress, protocolBuffersAddress), (.httpAddress, httpAddress),
-                (.peerAddress, peerAddress),
-            ] where !address.isLoopback {
+            let addresses: [(Setting, HostAddress?)] = [
+                (.protocolBuffersAddress, protocolBuffersAddress), (.redisAddress, redisAddress),
+                (.httpAddress, httpAddress), (.peerAddress, peerAddress),
+            ]
+            for case (let setting, let address?) in addresses where !address.isLoopback {
                 problems.append(
                     "\(values.place(setting)): \(address) can be reached from other machines and nothing is encrypted; "
                         + "listen on loopback, or say --insecure")
@@ -196,6 +203,9 @@ extension ServerConfiguration {
         limits.reaping.interval = .seconds(values.integer(.reapInterval) ?? 60)
         limits.reaping.maximumAge = .seconds(values.integer(.messageAge) ?? 60)
         self.limits = limits
+        redisLimits = RESPLimits(objectBytes: limits.objectBytes)
+        redisLimits.allowsConditions = values.boolean(.redisConditions) ?? false
+        redisLimits.consistency = values.text(.redisConsistency).flatMap(RESPConsistency.init(rawValue:)) ?? .bucket
         readerCount = values.integer(.readers) ?? 4
         durability = values.text(.durability) == "buffered" ? .buffered(interval: interval) : .synced
         connectionLimit = values.integer(.connections) ?? 10_000

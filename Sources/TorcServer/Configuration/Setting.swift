@@ -4,6 +4,8 @@
 // A setting has one name in three spellings: `request.timeout-ms` in a file, `TORC_REQUEST_TIMEOUT_MS` in
 // the environment, `--request-timeout-ms` as a flag.
 
+import TorcWire
+
 /// One setting.
 package struct Setting: Sendable {
     package enum Kind: Sendable {
@@ -84,6 +86,15 @@ extension Setting {
         help: "Q, the partitions of the ring; fixed when the cluster is made.")
     package static let protocolBuffersAddress = Setting(
         key: "listen.pb", kind: .address, standard: "127.0.0.1:8087", help: "Riak's protocol buffers.")
+    package static let redisAddress = Setting(
+        key: "listen.redis", kind: .address, standard: nil,
+        help: "Redis's protocol, for instance 127.0.0.1:7379; without it the node does not speak it.")
+    package static let redisConditions = Setting(
+        key: "redis.conditions", kind: .flag, standard: "false",
+        help: "Carry out NX and XX, which are checked at a quorum and are no consensus: no lock can be built on them.")
+    package static let redisConsistency = Setting(
+        key: "redis.consistency", kind: .choice(RESPConsistency.allCases.map(\.rawValue)), standard: "bucket",
+        help: "The quorums of a connection that names none; bucket: those of its database's bucket.")
     package static let httpAddress = Setting(
         key: "listen.http", kind: .address, standard: "127.0.0.1:8098", help: "Riak's HTTP API.")
     package static let peerAddress = Setting(
@@ -171,7 +182,8 @@ extension Setting {
     package static let all: [Setting] = [
         nodeName, nodeAddress, nodeWeight, nodeZone, dataFolder, clusterName, clusterKey, clusterKeyFile,
         clusterMembers, clusterJoin, clusterJoinToken, ringPartitions,
-        protocolBuffersAddress, httpAddress, peerAddress, insecure, lanes, readers, durability, durabilityInterval,
+        protocolBuffersAddress, redisAddress, redisConditions, redisConsistency, httpAddress, peerAddress, insecure,
+        lanes, readers, durability, durabilityInterval,
         objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, scrubBytes, scrubInterval,
         diskReserve, reapBytes,
         reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,

@@ -21,12 +21,14 @@ import TorcWire
 /// Who waits for the answer to a request. A closure is called on the lane's loop, a Riak reply on its own.
 enum AnswerReceiver: Sendable {
     case riak(RiakReply)
+    case resp(RESPReply)
     case closure(@Sendable (ClientAnswer) -> Void)
 }
 
 /// Who takes the pieces of a listing.
 enum ListingReceiver: Sendable {
     case riak(RiakReply)
+    case resp(RESPReply)
     case closure(@Sendable (ListPiece) -> Void)
 }
 
@@ -427,6 +429,12 @@ final class LaneDriver: @unchecked Sendable {
             } else {
                 reply.eventLoop.execute { reply.answer(answer) }
             }
+        case .resp(let reply):
+            if reply.eventLoop.inEventLoop {
+                reply.answer(answer)
+            } else {
+                reply.eventLoop.execute { reply.answer(answer) }
+            }
         case .closure(let closure): closure(answer)
         }
     }
@@ -439,6 +447,12 @@ final class LaneDriver: @unchecked Sendable {
         }
         switch receiver {
         case .riak(let reply):
+            if reply.eventLoop.inEventLoop {
+                reply.listed(piece)
+            } else {
+                reply.eventLoop.execute { reply.listed(piece) }
+            }
+        case .resp(let reply):
             if reply.eventLoop.inEventLoop {
                 reply.listed(piece)
             } else {

@@ -12,7 +12,7 @@ import TorcModel
 import TorcReplication
 import TorcWire
 
-final class ClientGateway: RiakBackend, @unchecked Sendable {
+final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
     let nodeName: String
     let eventLoop: any EventLoop
 
@@ -80,6 +80,26 @@ final class ClientGateway: RiakBackend, @unchecked Sendable {
     func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
         list(request, timeout: timeout, receiver: .riak(reply))
     }
+
+    // MARK: Redis's protocol
+
+    var wallTime: WallTime { NodeClock.now().wall }
+
+    func submit(_ request: ClientRequest, reply: RESPReply) -> RESPOperation {
+        RESPOperation(rawValue: submit(request, timeout: nil, receiver: .resp(reply)).rawValue)
+    }
+
+    func list(_ request: ListRequest, reply: RESPReply) -> RESPOperation {
+        RESPOperation(rawValue: list(request, timeout: nil, receiver: .resp(reply)).rawValue)
+    }
+
+    func continueListing(_ operation: RESPOperation) {
+        continueListing(RiakOperation(rawValue: operation.rawValue))
+    }
+
+    func cancel(_ operation: RESPOperation) { cancel(RiakOperation(rawValue: operation.rawValue)) }
+
+    // MARK: Under way
 
     func continueListing(_ operation: RiakOperation) {
         localLane.continueListing(RequestID(rawValue: operation.rawValue))

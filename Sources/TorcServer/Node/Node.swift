@@ -29,6 +29,8 @@ package final class Node: @unchecked Sendable {
 
     package let configuration: ServerConfiguration
     package private(set) var protocolBuffersAddress: HostAddress
+    /// nil: it does not listen there.
+    package private(set) var redisAddress: HostAddress?
     package private(set) var httpAddress: HostAddress
     package private(set) var peerAddress: HostAddress
     package let incarnation: Incarnation
@@ -44,7 +46,8 @@ package final class Node: @unchecked Sendable {
     private let links: [PeerLinks]
     private let inboxes: [PeerInbox]
     private let peerListener: PeerListener
-    private let protocolBuffers: ProtocolBuffersListener
+    private let protocolBuffers: ClientListener
+    private let redis: ClientListener
     private let http: HTTPListener
     private let statistics: NodeStatistics
     private let diskWatch: DiskWatch
@@ -70,6 +73,7 @@ package final class Node: @unchecked Sendable {
         recovery = made.report
         incarnation = identity.incarnation
         protocolBuffersAddress = configuration.protocolBuffersAddress
+        redisAddress = configuration.redisAddress
         httpAddress = configuration.httpAddress
         peerAddress = configuration.peerAddress
 
@@ -136,13 +140,20 @@ package final class Node: @unchecked Sendable {
                 index: lane.index, loops: loops, directory: directory, nodeName: configuration.nodeName,
                 defaultTimeout: configuration.requestTimeout)
         }
-        protocolBuffers = ProtocolBuffersListener(
-            group: group, gateways: gateways, clusterKey: configuration.clusterKey,
-            limits: RiakConnectionLimits(objectBytes: configuration.limits.objectBytes),
-            connectionLimit: configuration.connectionLimit, logger: logger)
+        let riakLimits = RiakConnectionLimits(objectBytes: configuration.limits.objectBytes)
+        let clusterKey = configuration.clusterKey
+        protocolBuffers = ClientListener(
+            group: group, gateways: gateways, connectionLimit: configuration.connectionLimit, logger: logger
+        ) { gateway, _ in RiakConnection(backend: gateway, clusterKey: clusterKey, limits: riakLimits) }
+        let redisLimits = configuration.redisLimits
+        redis = ClientListener(
+            group: group, gateways: gateways, connectionLimit: configuration.connectionLimit, logger: logger
+        ) { gateway, id in
+            RESPConnection(backend: gateway, limits: redisLimits, id: id, version: "\(BuildVersion.number)")
+        }
         statistics = NodeStatistics(
             configuration: configuration, directory: directory, loops: loops, store: opened.store,
-            listener: protocolBuffers, started: started)
+            listeners: [protocolBuffers, redis], started: started)
         diskWatch = DiskWatch(
             folder: configuration.dataFolder, reserve: configuration.diskReserve, loops: loops, threads: readers,
             logger: logger)
@@ -325,6 +336,9 @@ package final class Node: @unchecked Sendable {
             protocolBuffersAddress = try await bind(configuration.protocolBuffersAddress, "protocol buffers") {
                 try await self.protocolBuffers.start(on: $0)
             }
+            if let address = configuration.redisAddress {
+                redisAddress = try await bind(address, "Redis's protocol") { try await self.redis.start(on: $0) }
+            }
             httpAddress = try await bind(configuration.httpAddress, "HTTP") { try await self.http.start(on: $0) }
         } catch {
             await stopServing()
@@ -349,7 +363,8 @@ package final class Node: @unchecked Sendable {
             "serving",
             metadata: [
                 "node": "\(configuration.nodeName)", "id": "\(configuration.node)", "incarnation": "\(incarnation)",
-                "pb": "\(protocolBuffersAddress)", "http": "\(httpAddress)", "peers": "\(peerAddress)",
+                "pb": "\(protocolBuffersAddress)", "redis": "\(redisAddress.map { "\($0)" } ?? "-")",
+                "http": "\(httpAddress)", "peers": "\(peerAddress)",
                 "lanes": "\(loops.lanes.count)", "found": "\(recovery)", "took": "\(took) ms",
             ])
     }
@@ -365,8 +380,10 @@ package final class Node: @unchecked Sendable {
     private func stopInOrder() async {
         let began = NodeClock.monotonic()
         logger.info("stopping", metadata: ["node": "\(configuration.nodeName)"])
-        await protocolBuffers.stopAccepting()
-        await protocolBuffers.finish()
+        for listener in [protocolBuffers, redis] {
+            await listener.stopAccepting()
+            await listener.finish()
+        }
         let httpStop = Task { await self.http.stop() }
         let drained = await within(configuration.stopTimeout) {
             for lane in self.loops.lanes { try? await lane.eventLoop.flatSubmit { lane.drain() }.get() }
@@ -376,9 +393,11 @@ package final class Node: @unchecked Sendable {
             for lane in loops.lanes { try? await lane.eventLoop.submit { lane.failOpenRequests() }.get() }
         }
         let closed = await within(Self.closingTime) {
-            while self.protocolBuffers.openConnections > 0 { try? await Task.sleep(for: .milliseconds(10)) }
+            while self.protocolBuffers.openConnections + self.redis.openConnections > 0 {
+                try? await Task.sleep(for: .milliseconds(10))
+            }
         }
-        if !closed { await protocolBuffers.closeAll() }
+        if !closed { for listener in [protocolBuffers, redis] { await listener.closeAll() } }
         if await !within(Self.closingTime, { await httpStop.value }) { httpStop.cancel() }
         await stopServing()
         do {
@@ -398,8 +417,10 @@ package final class Node: @unchecked Sendable {
         watchingDamage?.cancel()
         store.stopsCopying.store(true, ordering: .relaxed)
         await watchingDamage?.value
-        await protocolBuffers.stopAccepting()
-        await protocolBuffers.closeAll()
+        for listener in [protocolBuffers, redis] {
+            await listener.stopAccepting()
+            await listener.closeAll()
+        }
         try? await peerListener.stop().get()
         for link in links { try? await link.stop().get() }
         for lane in loops.lanes { try? await lane.eventLoop.submit { lane.stop() }.get() }

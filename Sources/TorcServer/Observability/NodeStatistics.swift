@@ -13,20 +13,20 @@ final class NodeStatistics: Sendable {
     private let loops: NodeLoops
     /// Nil once the node is about to close it: a request for figures may outlive it.
     private let store: Mutex<NodeStore?>
-    private let listener: ProtocolBuffersListener
+    private let listeners: [ClientListener]
     private let started: MonotonicTime
     /// Of the last reading of this node's load.
     private let lastReading = Mutex<(time: MonotonicTime, operations: UInt64)?>(nil)
 
     init(
         configuration: ServerConfiguration, directory: ClusterDirectory, loops: NodeLoops, store: NodeStore,
-        listener: ProtocolBuffersListener, started: MonotonicTime
+        listeners: [ClientListener], started: MonotonicTime
     ) {
         self.configuration = configuration
         self.directory = directory
         self.loops = loops
         self.store = Mutex(store)
-        self.listener = listener
+        self.listeners = listeners
         self.started = started
     }
 
@@ -64,7 +64,8 @@ final class NodeStatistics: Sendable {
         return Statistics(
             nodeName: configuration.nodeName, memberNames: directory.state.members.map { directory.name(of: $0.node) },
             partitions: configuration.ringSize.partitions, started: started,
-            openConnections: listener.openConnections, refusedConnections: listener.refusedConnections,
+            openConnections: listeners.reduce(0) { $0 + $1.openConnections },
+            refusedConnections: listeners.reduce(0) { $0 + $1.refusedConnections },
             metrics: total, laneCount: loops.lanes.count, store: store.withLock { $0?.statistics } ?? StoreStatistics())
     }
 }

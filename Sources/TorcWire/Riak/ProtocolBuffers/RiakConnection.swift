@@ -40,7 +40,7 @@ package struct RiakConnectionLimits: Sendable {
     }
 }
 
-package final class RiakConnection: ChannelDuplexHandler {
+package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
     package typealias InboundIn = ByteBuffer
     package typealias OutboundIn = Never
     package typealias OutboundOut = ByteBuffer

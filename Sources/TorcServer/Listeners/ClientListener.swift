@@ -1,5 +1,5 @@
-// Riak's protocol buffers: accepts connections, gives each to the gateway of its loop, and at the end lets
-// each finish what it was asked.
+// Accepts the connections of one protocol, gives each to the gateway of its loop, and at the end lets each finish what it was
+// asked.
 
 import Atomics
 import Logging
@@ -8,31 +8,33 @@ import NIOPosix
 import TorcModel
 import TorcWire
 
-final class ProtocolBuffersListener: @unchecked Sendable {
+final class ClientListener: @unchecked Sendable {
+    /// Makes the handler of a connection; the number is the connection's.
+    typealias Maker = @Sendable (ClientGateway, UInt64) -> any ClientConnection
+
     private let group: MultiThreadedEventLoopGroup
     private let gateways: [ClientGateway]
-    private let clusterKey: ClusterKey
-    private let limits: RiakConnectionLimits
+    private let make: Maker
     private let connectionLimit: Int
     private let logger: Logger
     private let open = ManagedAtomic<Int>(0)
     private let refused = ManagedAtomic<Int>(0)
+    private let accepted = ManagedAtomic<UInt64>(0)
     /// By gateway, touched on its loop alone.
     private var connections: [ConnectionTable]
     private var channel: (any Channel)?
 
     private final class ConnectionTable: @unchecked Sendable {
-        var handlers: [ObjectIdentifier: (handler: RiakConnection, channel: any Channel)] = [:]
+        var handlers: [ObjectIdentifier: (handler: any ClientConnection, channel: any Channel)] = [:]
     }
 
     init(
-        group: MultiThreadedEventLoopGroup, gateways: [ClientGateway], clusterKey: ClusterKey,
-        limits: RiakConnectionLimits, connectionLimit: Int, logger: Logger
+        group: MultiThreadedEventLoopGroup, gateways: [ClientGateway], connectionLimit: Int, logger: Logger,
+        make: @escaping Maker
     ) {
         self.group = group
         self.gateways = gateways
-        self.clusterKey = clusterKey
-        self.limits = limits
+        self.make = make
         self.connectionLimit = connectionLimit
         self.logger = logger
         connections = gateways.map { _ in ConnectionTable() }
@@ -63,7 +65,7 @@ final class ProtocolBuffersListener: @unchecked Sendable {
             refused.wrappingIncrement(ordering: .relaxed)
             return channel.close()
         }
-        let handler = RiakConnection(backend: gateways[index], clusterKey: clusterKey, limits: limits)
+        let handler = make(gateways[index], accepted.wrappingIncrementThenLoad(ordering: .relaxed))
         let table = connections[index]
         let id = ObjectIdentifier(channel)
         table.handlers[id] = (handler, channel)
