@@ -16,7 +16,7 @@ import uuid
 import redis
 
 HOST = os.environ.get("TORC_HOST", "127.0.0.1")
-PORTS = [int(port) for port in os.environ.get("TORC_REDIS_PORTS", "7379").split(",")]
+PORTS = [int(port) for port in os.environ.get("REDIS_PORTS", "7379").split(",")]
 
 
 class Behaviour:
