@@ -35,6 +35,8 @@ package final class FolderReader: Sendable {
 
     /// A server that compacts may remove files between two steps of an open: then it is tried again.
     private static let attempts = 5
+    /// Log files are moved more often than that.
+    private static let logAttempts = 15
 
     /// Opens the folder at `path`. What a server removes after that is read on, as it was. Blocks; the log is read into memory: as
     /// much as the node that wrote it was configured to keep.
@@ -191,7 +193,7 @@ package final class FolderReader: Sendable {
                 return StoredLog(inspection: inspection, content: content)
             } catch {
                 // A server moves files to the archive and removes them there.
-                guard attempt < Self.attempts, holder != nil else { throw error }
+                guard attempt < Self.logAttempts, holder != nil else { throw error }
                 attempt += 1
                 usleep(20_000)
             }

@@ -92,8 +92,15 @@ package enum PlainText {
 
     /// `a8 22 6d …`; past `limit` bytes it is cut.
     package static func hex(_ bytes: ByteBuffer, limit: Int = .max) -> String {
-        let shown = bytes.readableBytesView.prefix(limit).map(twoDigits).joined(separator: " ")
-        return bytes.readableBytes > limit ? shown + " …" : shown
+        let digits = Array("0123456789abcdef".utf8)
+        var result: [UInt8] = []
+        result.reserveCapacity(3 * min(bytes.readableBytes, limit))
+        for byte in bytes.readableBytesView.prefix(limit) {
+            if !result.isEmpty { result.append(UInt8(ascii: " ")) }
+            result.append(digits[Int(byte >> 4)])
+            result.append(digits[Int(byte & 15)])
+        }
+        return String(decoding: result, as: UTF8.self) + (bytes.readableBytes > limit ? " …" : "")
     }
 
     /// `0000  6d 69 6c 6b …  milk`, sixteen bytes a line.

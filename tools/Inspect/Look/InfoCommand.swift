@@ -168,7 +168,10 @@ struct FolderInfo: Encodable {
         let state = try reader.ring()?.state
         epoch = state?.ring.epoch
         phase = state.map { "\($0.placement.phase)" }
-        do { log = Log(try reader.log().inspection, isHeld: reader.holder != nil) } catch { logProblem = "\(error)" }
+        do { log = Log(try reader.log().inspection, isHeld: reader.holder != nil) } catch {
+            logProblem =
+                reader.holder == nil ? "\(error)" : "\(error): its files come and go while the node writes, look again"
+        }
         damaged = try reader.damagedFamilies().map {
             Damage(family: $0.name, isAnew: $0.isAnew, lostLeaves: $0.lostLeaves.count)
         }
