@@ -164,6 +164,13 @@ import TorcStorage
         #expect((line?["leader"] as? String)?.hasPrefix("\(leader)") == true)
         #expect((line?["waitsFor"] as? [String])?.contains { $0.contains("hints") } == true)
         let list = await inspect("tombstones", example.path, "--list", "--bucket", "carts").lines
+        #expect(list.first { $0.contains("carts/eve") }?.contains("waits for: ") == true)
+        #expect(list.first { $0.contains("carts/eve") }?.contains("the graves of all other replicas") == true)
+        #expect(list.first { $0.contains("carts/dave") }?.contains("the clocks of all replicas") == true)
+        #expect(list.first { $0.contains("carts/carol") }?.contains("the clocks") == false)
+        let objects = await inspect("tombstones", example.path, "--list", "--prefix", "eve", "--json").objects
+        #expect(objects.count == 1 && objects[0]["state"] as? String == "grave")
+        #expect((objects[0]["waitsFor"] as? [String])?.last?.hasPrefix("the graves of all") == true)
         #expect(
             Set(list.map { $0.split(separator: " ").prefix(2).joined(separator: " ") }) == [
                 "tombstone carts/carol", "expired carts/dave", "grave carts/eve", "partly carts/frank",

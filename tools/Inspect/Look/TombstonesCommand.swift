@@ -37,6 +37,22 @@ struct TombstonesCommand: AsyncParsableCommand {
         var waitsFor: [String] = []
     }
 
+    /// A record of the list: its report with two fields more.
+    private struct Waiting: Encodable {
+        var record: RecordReport
+        var leader: String?
+        var waitsFor: [String]
+
+        private enum Field: CodingKey { case leader, waitsFor }
+
+        func encode(to encoder: any Encoder) throws {
+            try record.encode(to: encoder)
+            var fields = encoder.container(keyedBy: Field.self)
+            try fields.encodeIfPresent(leader, forKey: .leader)
+            try fields.encode(waitsFor, forKey: .waitsFor)
+        }
+    }
+
     func run() async throws {
         let reader = try folder.open()
         let names = NodeNames(reader, declared: try declared.names(for: reader))
@@ -60,13 +76,17 @@ struct TombstonesCommand: AsyncParsableCommand {
             line.bytes += UInt64(view.storedBytes)
             lines[tree] = line
             guard list else { return true }
+            let waits = reasons.list(
+                of: tree, expired: state == .expired || hasExpired ? 1 : 0, graves: state == .grave ? 1 : 0)
             if folder.json {
                 try JSONLine.print(
-                    RecordReport(view, layout: reader.layout, names: names, now: now, values: false))
+                    Waiting(
+                        record: RecordReport(view, layout: reader.layout, names: names, now: now, values: false),
+                        leader: reasons.leader(of: tree).map(names.title), waitsFor: waits))
             } else {
                 Console.print(
                     (hasExpired ? "partly" : state.rawValue).padded(to: 9) + "  " + PlainText.name(view.key) + "  "
-                        + "\(view.object.clock)")
+                        + "\(view.object.clock)  waits for: " + waits.joined(separator: "; "))
             }
             return true
         }
