@@ -179,9 +179,8 @@ let package = Package(
         .testTarget(
             name: "TorcInspectTests",
             dependencies: [
-                "TorcInspect", "TorcConsole", "TorcStorage", "TorcModel", "TorcReplication", "TestSupport",
-                "StoreSupport",
-                nioCore, arguments,
+                "TorcInspect", "TorcConsole", "TorcStorage", "CRocksDB", "TorcModel", "TorcReplication", "TestSupport",
+                "StoreSupport", nioCore, arguments,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

@@ -5,6 +5,7 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/memtablerep.h>
 #include <rocksdb/slice_transform.h>
+#include <rocksdb/sst_file_reader.h>
 #include <rocksdb/table.h>
 #include <rocksdb/transaction_log.h>
 #include <rocksdb/utilities/checkpoint.h>
@@ -22,6 +23,8 @@ namespace {
 
 /// The bytes of a ring position, which every key of a partition opens with.
 constexpr size_t kPrefixBytes = 8;
+/// One read of a file that is read from end to end.
+constexpr size_t kReadAheadBytes = 1 << 20;
 
 rocksdb::BlockBasedTableOptions table_options(const torc_options &o, const std::shared_ptr<rocksdb::Cache> &cache) {
     rocksdb::BlockBasedTableOptions table;
@@ -55,6 +58,8 @@ void set_common(rocksdb::ColumnFamilyOptions &family, const torc_options &o) {
         rocksdb::kLZ4Compression, rocksdb::kLZ4Compression, rocksdb::kLZ4Compression};
     // A read-modify-write of a key that is not there must not look at every level for it.
     family.optimize_filters_for_hits = false;
+    family.disable_auto_compactions = o.holds_compaction;
+    family.force_consistency_checks = !o.allows_overlap;
 }
 
 void set_families(torc_db &db, const torc_options &o) {
@@ -163,22 +168,27 @@ class Silence : public rocksdb::Logger {
     void Logv(const char *, va_list) override {}
 };
 
+/// Everything but the database itself.
+void prepare(torc_db &db, const torc_options &options) {
+    rocksdb::LRUCacheOptions cache;
+    cache.capacity = options.block_cache_bytes;
+    cache.num_shard_bits = 4;
+    cache.high_pri_pool_ratio = 0.3;
+    db.cache = rocksdb::NewLRUCache(cache);
+    db.memtables = std::make_shared<rocksdb::WriteBufferManager>(
+        options.memtable_budget_bytes, options.charge_memtables_to_cache ? db.cache : nullptr);
+    db.statistics = rocksdb::CreateDBStatistics();
+    db.statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
+    db.memory_read.read_tier = rocksdb::kBlockCacheTier;
+    set_families(db, options);
+}
+
 torc_error open_database(
     const char *path, const torc_options *options, size_t count, const char *const *names,
     const torc_family_kind *kinds, bool read_only, torc_db **db, torc_family **families) {
     return guarded([&]() -> torc_error {
         auto opened = std::make_unique<torc_db>();
-        rocksdb::LRUCacheOptions cache;
-        cache.capacity = options->block_cache_bytes;
-        cache.num_shard_bits = 4;
-        cache.high_pri_pool_ratio = 0.3;
-        opened->cache = rocksdb::NewLRUCache(cache);
-        opened->memtables = std::make_shared<rocksdb::WriteBufferManager>(
-            options->memtable_budget_bytes, options->charge_memtables_to_cache ? opened->cache : nullptr);
-        opened->statistics = rocksdb::CreateDBStatistics();
-        opened->statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
-        opened->memory_read.read_tier = rocksdb::kBlockCacheTier;
-        set_families(*opened, *options);
+        prepare(*opened, *options);
 
         std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
         for (size_t i = 0; i < count; i++) descriptors.emplace_back(names[i], opened->options(kinds[i]));
@@ -188,7 +198,9 @@ torc_error open_database(
         rocksdb::Status status;
         if (read_only) {
             settings.info_log = std::make_shared<Silence>();
-            settings.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+            settings.wal_recovery_mode = options->passes_log_damage
+                                             ? rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords
+                                             : rocksdb::WALRecoveryMode::kPointInTimeRecovery;
             settings.max_open_files = -1;
             settings.paranoid_checks = options->needs_all_tables;
             status = rocksdb::DB::OpenForReadOnly(settings, path, descriptors, &handles, &raw);
@@ -239,6 +251,46 @@ torc_error torc_open_read_only(
     const char *path, const torc_options *options, size_t count, const char *const *names,
     const torc_family_kind *kinds, torc_db **db, torc_family **families) {
     return open_database(path, options, count, names, kinds, true, db, families);
+}
+
+torc_error torc_repair(
+    const char *path, const torc_options *options, size_t count, const char *const *names,
+    const torc_family_kind *kinds) {
+    return guarded([&]() -> torc_error {
+        torc_db prepared;
+        prepare(prepared, *options);
+        std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+        for (size_t i = 0; i < count; i++) descriptors.emplace_back(names[i], prepared.options(kinds[i]));
+        rocksdb::DBOptions settings = database_options(prepared, *options, path);
+        return result(rocksdb::RepairDB(path, settings, descriptors, prepared.plain));
+    });
+}
+
+torc_error torc_table_check(const char *path, bool checks, torc_table_facts *facts) {
+    return guarded([&]() -> torc_error {
+        *facts = torc_table_facts();
+        rocksdb::Options options;
+        options.info_log = std::make_shared<Silence>();
+        rocksdb::BlockBasedTableOptions table;
+        table.no_block_cache = true;
+        options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+        rocksdb::SstFileReader reader(options);
+        rocksdb::Status status = reader.Open(path);
+        if (!status.ok()) return result(status);
+        std::shared_ptr<const rocksdb::TableProperties> properties = reader.GetTableProperties();
+        facts->family = strdup(properties->column_family_name.c_str());
+        facts->family_id = uint32_t(properties->column_family_id);
+        facts->entries = properties->num_entries;
+        if (!checks) return result(status);
+        rocksdb::ReadOptions read;
+        read.readahead_size = kReadAheadBytes;
+        return result(reader.VerifyChecksum(read));
+    });
+}
+
+void torc_table_facts_free(torc_table_facts *facts) {
+    free(facts->family);
+    *facts = torc_table_facts();
 }
 
 torc_error torc_create_families(

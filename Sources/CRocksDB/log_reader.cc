@@ -10,7 +10,9 @@
 // whose checksum holds. That finds what stands behind the damage, even in the same block: a later sync mark
 // is what proves that the damaged part had been on disk.
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -64,6 +66,8 @@ uint32_t unmask(uint32_t masked) {
     uint32_t rotated = masked - 0xa282ead8u;
     return (rotated >> 17) | (rotated << 15);
 }
+
+uint32_t mask(uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xa282ead8u; }
 
 uint32_t little32(const uint8_t *bytes) {
     return uint32_t(bytes[0]) | uint32_t(bytes[1]) << 8 | uint32_t(bytes[2]) << 16 | uint32_t(bytes[3]) << 24;
@@ -256,6 +260,54 @@ torc_error torc_log_reader_next(torc_log_reader *reader, torc_log_item *item, to
 }
 
 void torc_log_reader_destroy(torc_log_reader *reader) { delete reader; }
+
+torc_error torc_log_append(const char *path, const void *bytes, size_t length) {
+    return guarded([&]() -> torc_error {
+        int file = open(path, O_RDWR | O_CLOEXEC);
+        off_t end = file < 0 ? -1 : lseek(file, 0, SEEK_END);
+        std::string added;
+        const uint8_t *rest = static_cast<const uint8_t *>(bytes);
+        bool first = true;
+        bool done = false;
+        while (end >= 0 && !done) {
+            size_t left = kBlock - (size_t(end) + added.size()) % kBlock;
+            if (left < kHeader) {
+                added.append(left, '\0');
+                continue;
+            }
+            size_t part = std::min(length, left - kHeader);
+            done = part == length;
+            uint8_t header[kHeader];
+            header[4] = uint8_t(part);
+            header[5] = uint8_t(part >> 8);
+            header[6] = uint8_t(first ? done ? kWhole : kFirst : done ? kLast : kMiddle);
+            std::string checked(reinterpret_cast<char *>(header) + 6, 1);
+            checked.append(reinterpret_cast<const char *>(rest), part);
+            uint32_t crc = mask(crc32c(reinterpret_cast<const uint8_t *>(checked.data()), checked.size()));
+            for (int i = 0; i < 4; i++) header[i] = uint8_t(crc >> (8 * i));
+            added.append(reinterpret_cast<char *>(header), kHeader);
+            added.append(reinterpret_cast<const char *>(rest), part);
+            rest += part;
+            length -= part;
+            first = false;
+        }
+        // A file of this kind is only added to: a part of the record is a write that was cut short.
+        bool written = done && pwrite(file, added.data(), added.size(), end) == ssize_t(added.size()) && fsync(file) == 0;
+        int error = errno;
+        if (file >= 0) close(file);
+        if (written) return torc_error{TORC_OK, nullptr};
+        std::string message = std::string(path) + ": " + strerror(error);
+        return torc::failure(error == ENOSPC ? TORC_NO_SPACE : TORC_IO_ERROR, message.c_str());
+    });
+}
+
+torc_error torc_exchange(const char *path, const char *other) {
+    return guarded([&]() -> torc_error {
+        if (renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE) == 0) return torc_error{TORC_OK, nullptr};
+        std::string message = std::string(path) + " and " + other + ": " + strerror(errno);
+        return torc::failure(TORC_IO_ERROR, message.c_str());
+    });
+}
 
 torc_error torc_batch_visit(
     const void *bytes, size_t length, const torc_batch_visitor *visitor, uint64_t *sequence, uint32_t *count) {

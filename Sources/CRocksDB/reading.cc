@@ -132,6 +132,20 @@ torc_error torc_iterator_create(
     });
 }
 
+torc_error torc_walk_create(torc_db *db, torc_family *family, bool checks, torc_iterator **iterator) {
+    return guarded([&]() -> torc_error {
+        auto created = std::make_unique<torc_iterator>();
+        rocksdb::ReadOptions options;
+        options.total_order_seek = true;
+        options.fill_cache = false;
+        options.verify_checksums = checks;
+        options.readahead_size = 1 << 20;
+        created->iterator.reset(db->db->NewIterator(options, family->handle));
+        *iterator = created.release();
+        return torc_error{TORC_OK, nullptr};
+    });
+}
+
 void torc_iterator_destroy(torc_iterator *iterator) { delete iterator; }
 
 void torc_iterator_seek_to_first(torc_iterator *iterator) { iterator->iterator->SeekToFirst(); }

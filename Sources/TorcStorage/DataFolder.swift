@@ -127,6 +127,39 @@ package final class DataFolder: Sendable {
         }
     }
 
+    /// Takes a folder to mend it: of its parts only IDENTITY must be there, and say that the folder was ready once.
+    package static func hold(_ path: String) throws(StoreError) -> DataFolder {
+        let path = normalized(path)
+        _ = try identity(of: path)
+        let lock = try takeLock(path)
+        do throws(StoreError) {
+            return DataFolder(path: path, identity: try identity(of: path), isNew: false, lock: lock)
+        } catch {
+            unlock(lock)
+            throw error
+        }
+    }
+
+    /// A folder that is being made, with its IDENTITY, beside the one that the caller holds.
+    static func beside(_ path: String) throws(StoreError) -> DataFolder {
+        DataFolder(path: path, identity: try identity(of: path), isNew: false, lock: -1)
+    }
+
+    /// Whose data a folder holds, whatever else of it is missing.
+    package static func identity(of path: String) throws(StoreError) -> StoreIdentity {
+        let path = normalized(path)
+        guard Files.exists(path + "/IDENTITY") else {
+            switch try peek(path) {
+            case .vacant, .unfinished, .ready: throw .missing(path: path)
+            }
+        }
+        let (identity, ready) = try decode(try Files.read(path + "/IDENTITY", limit: 4096), path: path)
+        guard ready else {
+            throw .halfMade(path: path, lacking: "a database (nothing was ever served from it: start its node again)")
+        }
+        return identity
+    }
+
     /// The database stands: from now on a folder without it is an error.
     func markReady() throws(StoreError) {
         try Files.replace(path + "/IDENTITY", with: Self.encode(identity, ready: true))
@@ -200,7 +233,7 @@ package final class DataFolder: Sendable {
         close(file)
     }
 
-    private static func normalized(_ path: String) -> String {
+    package static func normalized(_ path: String) -> String {
         var path = path
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         return path

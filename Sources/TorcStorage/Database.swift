@@ -49,10 +49,38 @@ final class Database: @unchecked Sendable {
     /// `needsAllTables`: one that cannot be opened fails this; otherwise only the reads that need it.
     static func open(
         at path: String, families: [(name: String, kind: torc_family_kind)], create: Bool, readOnly: Bool = false,
-        needsAllTables: Bool = false, options: StoreOptions
+        needsAllTables: Bool = false, options: StoreOptions, adjust: (inout torc_options) -> Void = { _ in }
     ) throws(StoreError) -> (Database, [Family]) {
-        var raw = torc_options()
+        var raw = shimOptions(options)
         raw.create_if_missing = create
+        raw.needs_all_tables = needsAllTables
+        adjust(&raw)
+        var database: OpaquePointer?
+        var handles = [OpaquePointer?](repeating: nil, count: families.count)
+        let kinds = families.map(\.kind)
+        let error = withCStrings(families.map(\.name)) { names in
+            readOnly
+                ? torc_open_read_only(path, &raw, families.count, names, kinds, &database, &handles)
+                : torc_open(path, &raw, families.count, names, kinds, &database, &handles)
+        }
+        try check(error, "open the database")
+        return (Database(handle: database!), handles.map { Family(handle: $0!) })
+    }
+
+    /// A new manifest from the tables that are there. `compact` is called for every family after the open that follows.
+    static func repair(
+        at path: String, families: [(name: String, kind: torc_family_kind)], options: StoreOptions
+    ) throws(StoreError) {
+        var raw = shimOptions(options)
+        let kinds = families.map(\.kind)
+        let error = withCStrings(families.map(\.name)) { names in
+            torc_repair(path, &raw, families.count, names, kinds)
+        }
+        try check(error, "make a manifest from the tables")
+    }
+
+    private static func shimOptions(_ options: StoreOptions) -> torc_options {
+        var raw = torc_options()
         raw.memtable_budget_bytes = options.memtableBytes
         raw.block_cache_bytes = options.cacheBytes
         raw.charge_memtables_to_cache = true
@@ -69,18 +97,8 @@ final class Database: @unchecked Sendable {
         raw.log_limit_bytes = UInt64(options.logBytes)
         raw.background_jobs = Int32(options.backgroundJobs)
         raw.open_files = Int32(raiseFileLimit())
-        raw.needs_all_tables = needsAllTables
         raw.block_bytes = options.blockBytes
-        var database: OpaquePointer?
-        var handles = [OpaquePointer?](repeating: nil, count: families.count)
-        let kinds = families.map(\.kind)
-        let error = withCStrings(families.map(\.name)) { names in
-            readOnly
-                ? torc_open_read_only(path, &raw, families.count, names, kinds, &database, &handles)
-                : torc_open(path, &raw, families.count, names, kinds, &database, &handles)
-        }
-        try check(error, "open the database")
-        return (Database(handle: database!), handles.map { Family(handle: $0!) })
+        return raw
     }
 
     func createFamilies(_ families: [(name: String, kind: torc_family_kind)]) throws(StoreError) -> [Family] {
@@ -112,6 +130,11 @@ final class Database: @unchecked Sendable {
     func flush(_ families: [Family]) throws(StoreError) {
         let handles = families.map { Optional($0.handle) }
         try Self.check(torc_flush(handle, handles.count, handles), "flush memtables")
+    }
+
+    /// Rewrites a whole family, level by level.
+    func compact(_ family: Family) throws(StoreError) {
+        try Self.check(torc_compact(handle, family.handle), "compact a column family")
     }
 
     /// A family of which a compaction found a table damaged, and what RocksDB says; nil: none since the last call.

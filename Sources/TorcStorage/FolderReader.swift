@@ -16,8 +16,8 @@ package final class FolderReader: Sendable {
     /// By name.
     package let families: [StoredFamily]
 
-    private let database: Database
-    private let handles: [String: Family]
+    let database: Database
+    let handles: [String: Family]
 
     private init(
         path: String, identity: StoreIdentity, holder: Int32?, database: Database, handles: [String: Family]
@@ -53,6 +53,7 @@ package final class FolderReader: Sendable {
         }
         let databasePath = path + "/db"
         var attempt = 1
+        var passesLogDamage = false
         while true {
             do throws(StoreError) {
                 // A table that is gone now was removed by the server, and another attempt finds what it wrote instead. In the end
@@ -61,11 +62,17 @@ package final class FolderReader: Sendable {
                 let names = try Database.familyNames(at: databasePath)
                 let (database, handles) = try Database.open(
                     at: databasePath, families: names.map { ($0, FamilyName.kind(of: $0)) }, create: false,
-                    readOnly: true, needsAllTables: mayHaveMoved && attempt < attempts, options: options)
+                    readOnly: true, needsAllTables: mayHaveMoved && attempt < attempts, options: options
+                ) { $0.passes_log_damage = passesLogDamage }
                 return FolderReader(
                     path: path, identity: identity, holder: try DataFolder.holder(of: path), database: database,
                     handles: Dictionary(uniqueKeysWithValues: zip(names, handles)))
             } catch {
+                // RocksDB reads a log up to its damage only where no family has been written out since.
+                if case .corruption(_, let detail) = error, detail.contains("ahead of WAL"), !passesLogDamage {
+                    passesLogDamage = true
+                    continue
+                }
                 guard attempt < attempts, (try? DataFolder.holder(of: path)) != nil else { throw error }
                 attempt += 1
                 usleep(20_000)
@@ -111,6 +118,32 @@ package final class FolderReader: Sendable {
         try iterator.check()
     }
 
+    /// The same, step by step.
+    package func cursor(
+        _ family: StoredFamily, from start: ByteBuffer? = nil, before end: ByteBuffer? = nil
+    ) throws(StoreError) -> FolderCursor {
+        guard let handle = handles[family.name] else {
+            throw .unexpected(operation: "read \(family.name)", detail: "it is not there")
+        }
+        return try FolderCursor(try RangeIterator(database, handle, from: start, before: end, fillCache: false))
+    }
+
+    /// Walks a whole family, as `walk` does. `checksums` false: those of its blocks were verified just before.
+    package func walkAll(
+        _ family: StoredFamily, checksums: Bool, _ body: (_ key: ByteBuffer, _ value: ByteBuffer) throws -> Void
+    ) throws {
+        guard let handle = handles[family.name] else { return }
+        let iterator = try RangeIterator(walking: database, handle, checksums: checksums)
+        var key = ByteBuffer()
+        var value = ByteBuffer()
+        while iterator.isValid {
+            iterator.read(&key, &value)
+            try body(key, value)
+            iterator.next()
+        }
+        try iterator.check()
+    }
+
     private func isEmpty(_ family: StoredFamily) throws(StoreError) -> Bool {
         guard let handle = handles[family.name] else { return true }
         let iterator = try RangeIterator(database, handle, from: nil, fillCache: false)
@@ -134,6 +167,9 @@ package final class FolderReader: Sendable {
     }
 
     // MARK: What the node keeps beside its records
+
+    /// As it is called before it is ever made anew.
+    package static func familyName(of partition: PartitionID) -> String { FamilyName.name(of: partition) }
 
     private static let meta = StoredFamily(name: FamilyName.meta)
     private static let merkle = StoredFamily(name: FamilyName.merkle)
@@ -173,7 +209,7 @@ package final class FolderReader: Sendable {
         }
     }
 
-    private func damageTable() throws(StoreError) -> DamageTable {
+    func damageTable() throws(StoreError) -> DamageTable {
         guard let bytes = try value(of: ByteBuffer(string: DamageTable.key), in: Self.meta) else {
             return DamageTable()
         }
@@ -215,6 +251,33 @@ package final class FolderReader: Sendable {
         }
         if let reason = recovered.rebuildBecause { return .unknown(reason: reason) }
         return .known(recovered.leaves.trees)
+    }
+}
+
+/// Stands on an entry of a family, or behind the last.
+package struct FolderCursor: ~Copyable {
+    private let iterator: RangeIterator
+    /// nil: it stands behind the last.
+    package private(set) var key: ByteBuffer?
+    package private(set) var value = ByteBuffer()
+
+    init(_ iterator: consuming RangeIterator) throws(StoreError) {
+        self.iterator = iterator
+        try take()
+    }
+
+    package mutating func next() throws(StoreError) {
+        iterator.next()
+        try take()
+    }
+
+    private mutating func take() throws(StoreError) {
+        guard iterator.isValid else {
+            key = nil
+            return try iterator.check()
+        }
+        key = iterator.key
+        value = iterator.value
     }
 }
 

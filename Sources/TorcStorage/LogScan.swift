@@ -83,8 +83,9 @@ final class LogScan {
     }
 
     /// Checks the log of the database under a data folder, and cuts it where that is the verdict.
-    static func run(folder: String, layout: LeafLayout) throws(StoreError) -> LogContent {
-        try LogScan(folder: folder, database: folder + "/db", layout: layout).run()
+    /// `losesSynced`: cuts also what had been synced, which no start does: who mends has told the person.
+    static func run(folder: String, layout: LeafLayout, losesSynced: Bool = false) throws(StoreError) -> LogContent {
+        try LogScan(folder: folder, database: folder + "/db", layout: layout).run(losesSynced: losesSynced)
     }
 
     /// What a log says, without cutting or refusing: for people and for tests.
@@ -105,12 +106,16 @@ final class LogScan {
         return (inspection, scan.content)
     }
 
-    private func run() throws(StoreError) -> LogContent {
+    private func run(losesSynced: Bool) throws(StoreError) -> LogContent {
         let live = try readAll()
         switch check.verdict {
         case .serve: break
         case .refuse(let damageAt, let lastMark):
             guard let damage else { preconditionFailure("a refusal at \(damageAt) without damage") }
+            if losesSynced {
+                try carryOut(live, after: damageAt - 1)
+                return content
+            }
             throw .damagedLog(
                 path: folder, file: live[damage.file].path, offset: damage.offset, damageAt: damageAt,
                 lastMark: lastMark)

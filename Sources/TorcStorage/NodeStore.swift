@@ -208,7 +208,7 @@ package final class NodeStore: Sendable {
 
     /// Finishes what was begun with damaged families, before anybody reads them; answers what is left of that. In
     /// `families` there is one of each afterwards.
-    private static func settleFamilies(
+    static func settleFamilies(
         of database: Database, _ families: inout [String: Family], folder: DataFolder, _ logger: Logger
     ) throws(StoreError) -> DamageTable {
         var table = DamageTable()
@@ -383,6 +383,8 @@ package final class NodeStore: Sendable {
     enum MetaKey {
         static let clean = "store/clean"
         static let incarnations = "store/incarnations"
+        /// What the store keeps itself.
+        static let own = "store/"
         /// What callers store.
         static let callers = "node/"
     }

@@ -178,6 +178,14 @@ struct RangeIterator: ~Copyable {
         torc_iterator_seek_to_first(handle)
     }
 
+    /// Over a whole family, once.
+    init(walking database: Database, _ family: Family, checksums: Bool) throws(StoreError) {
+        var iterator: OpaquePointer?
+        try Database.check(torc_walk_create(database.handle, family.handle, checksums, &iterator), "scan")
+        handle = iterator!
+        torc_iterator_seek_to_first(handle)
+    }
+
     deinit { torc_iterator_destroy(handle) }
 
     var isValid: Bool { torc_iterator_valid(handle) }

@@ -122,7 +122,9 @@ extension NodeStore {
         do throws(StoreError) { try folder.noteCopies() } catch { return .failure(error) }
         let copy = try database.createFamilies([(FamilyName.name(name, generation), TORC_FAMILY_PARTITION)])[0]
         var result: SalvagedPartition
-        switch try copyRecords(of: partition, from: former, to: copy, hashSeed: hashSeed) {
+        let copied = try Self.copyRecords(
+            of: partition, from: former, to: copy, in: database, layout: layout, hashSeed: hashSeed, for: self)
+        switch copied {
         case .success(let copied): result = copied
         case .failure(let error):
             // Nobody else has it.
@@ -161,19 +163,21 @@ extension NodeStore {
         if isDone { try storeDamage() }
     }
 
-    /// A failure: it cannot be read now. Thrown: it cannot be written.
-    private func copyRecords(
-        of partition: PartitionID, from former: Family, to copy: Family, hashSeed: HashSeed
+    /// A failure: it cannot be read now. Thrown: it cannot be written. Without a seed the leaves that it answers are empty;
+    /// `store`: the one that runs meanwhile.
+    static func copyRecords(
+        of partition: PartitionID, from former: Family, to copy: Family, in database: Database, layout: LeafLayout,
+        hashSeed: HashSeed?, for store: NodeStore?
     ) throws(StoreError) -> Result<SalvagedPartition, StoreError> {
         var result = SalvagedPartition(partition: partition, lost: [], leaves: [:])
         let iterator = try RangeIterator(database, former, from: nil, fillCache: false)
-        var writer = CopyWriter(database, copy, self)
+        var writer = CopyWriter(database, copy, store)
         let empty = [UInt64](repeating: 0, count: layout.leavesPerPartition)
         /// The leaf of the last key that was read, or the one that was looked for.
         var leaf = 0
         while true {
             while iterator.isValid {
-                if stopsCopying.load(ordering: .relaxed) {
+                if let store, store.stopsCopying.load(ordering: .relaxed) {
                     return .failure(.unexpected(operation: "copy a partition", detail: "the node stops"))
                 }
                 let storageKey = iterator.key
@@ -182,7 +186,7 @@ extension NodeStore {
                     leaf = max(leaf, layout.leaf(of: RingPosition(rawValue: position)))
                 }
                 // What cannot be decoded stays as it is: it has a key, and is mended by it.
-                if let key = try? ObjectKey(storageKey: storageKey),
+                if let hashSeed, let key = try? ObjectKey(storageKey: storageKey),
                     let found = try? Record(decoding: record, for: key),
                     !found.isGrave
                 {
@@ -277,7 +281,7 @@ extension NodeStore {
     }
 
     /// Puts records into a family, a batch at a time, and not faster than the disk can do beside its other work.
-    private struct CopyWriter: ~Copyable {
+    struct CopyWriter: ~Copyable {
         private let database: Database
         private let family: Family
         private let store: NodeStore?
@@ -301,6 +305,14 @@ extension NodeStore {
             if batch.byteCount >= NodeStore.copiedBytes { try flush() }
         }
 
+        mutating func remove(_ key: ByteBuffer) throws(StoreError) {
+            let error = key.withUnsafeReadableBytes { key in
+                torc_batch_delete(batch.handle, family.handle, key.baseAddress, key.count)
+            }
+            try Database.check(error, "add to a batch")
+            if batch.byteCount >= NodeStore.copiedBytes { try flush() }
+        }
+
         mutating func flush() throws(StoreError) {
             if batch.isEmpty { return }
             let bytes = batch.byteCount
@@ -309,7 +321,7 @@ extension NodeStore {
             store?.loggedBytes.wrappingAdd(UInt64(bytes), ordering: .relaxed)
             try Database.check(torc_write(database.handle, batch.handle, false), "write")
             batch.clear()
-            usleep(UInt32(1_000_000 * bytes / NodeStore.copiedBytesPerSecond))
+            if store != nil { usleep(UInt32(1_000_000 * bytes / NodeStore.copiedBytesPerSecond)) }
         }
     }
 }

@@ -1,6 +1,10 @@
 import ArgumentParser
+import Foundation
+import Synchronization
 import TorcInspect
 import TorcLoad
+import TorcModel
+import TorcServer
 
 /// `torc`: server, clients and tools in one binary.
 @main
@@ -27,6 +31,21 @@ struct Torc: AsyncParsableCommand {
             ServeCommand.self, GetCommand.self, PutCommand.self, DeleteCommand.self, PingCommand.self,
             ClusterCommand.self, InspectCommand.self, BenchCommand.self, VersionCommand.self,
         ])
+
+    static func main() async {
+        NodeSettings.reader.withLock { $0 = { path in try await NodeSettings(configuration: path) } }
+        await main(nil)
+    }
+}
+
+extension NodeSettings {
+    /// What the offline tool needs of a node's configuration file.
+    init(configuration path: String) async throws {
+        let values = try await ConfigurationSource.load(
+            file: path, environment: ProcessInfo.processInfo.environment, flags: [])
+        let configuration = try ServerConfiguration(values)
+        self.init(hashSeed: configuration.clusterKey.hashSeed, members: configuration.members.map(\.node))
+    }
 }
 
 struct BenchCommand: AsyncParsableCommand {

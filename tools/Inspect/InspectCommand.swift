@@ -11,6 +11,9 @@ package struct InspectCommand: AsyncParsableCommand {
               torc inspect info data/node1              whose folder it is
               torc inspect get data/node1 carts alice   what it holds of one object
               torc inspect count data/node1             its records by bucket
+              torc inspect verify data/node1            read everything, and say what is wrong
+              torc inspect diff data/node1 data/node2   what two replicas differ in
+              torc inspect repair data/node1 --dry-run  what would be done about it
 
             DIR is a node's data folder, a copy of one or a backup. What only looks works on the folder of a running node, too.
             """,
@@ -18,7 +21,8 @@ package struct InspectCommand: AsyncParsableCommand {
             InfoCommand.self, RingCommand.self, FamiliesCommand.self, GetCommand.self, ScanCommand.self,
             KeysCommand.self,
             BucketsCommand.self, CountCommand.self, HintsCommand.self, TombstonesCommand.self, MerkleCommand.self,
-            HistogramCommand.self, LocateCommand.self, DumpCommand.self,
+            HistogramCommand.self, LocateCommand.self, DumpCommand.self, VerifyCommand.self, DiffCommand.self,
+            RepairCommand.self, PurgeHintsCommand.self, RebuildMerkleCommand.self, CompactCommand.self,
         ])
 
     package init() {}

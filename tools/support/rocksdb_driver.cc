@@ -176,6 +176,67 @@ static void read_logs(const std::string &folder) {
     fails(torc_log_reader_open((folder + "/none.log").c_str(), 1, &reader), "no log");
 }
 
+static int walk(torc_db *db, torc_family *family) {
+    torc_iterator *iterator = nullptr;
+    int count = 0;
+    ok(torc_walk_create(db, family, true, &iterator), "walk");
+    for (torc_iterator_seek_to_first(iterator); torc_iterator_valid(iterator); torc_iterator_next(iterator)) count++;
+    ok(torc_iterator_error(iterator), "walk to the end");
+    torc_iterator_destroy(iterator);
+    return count;
+}
+
+/// Tables by themselves, a manifest that is added to, and one that is made anew.
+static void mend(const std::string &folder) {
+    const std::string path = folder + "/copy";
+    int tables = 0;
+    for (int number = 1; number < 100; number++) {
+        char name[32];
+        snprintf(name, sizeof name, "/%06d.sst", number);
+        if (!std::ifstream(path + name)) continue;
+        torc_table_facts facts;
+        ok(torc_table_check((path + name).c_str(), true, &facts), "check a table");
+        require(facts.family != nullptr && facts.entries > 0, "what a table says of itself");
+        torc_table_facts_free(&facts);
+        tables++;
+    }
+    require(tables > 0, "tables");
+    torc_table_facts none;
+    fails(torc_table_check((path + "/CURRENT").c_str(), true, &none), "check what is no table");
+    fails(torc_log_append((folder + "/nobody").c_str(), "x", 1), "add to nothing");
+    fails(torc_exchange((folder + "/nobody").c_str(), path.c_str()), "exchange with nothing");
+
+    std::vector<torc_family *> families;
+    torc_db *db = open_existing(path.c_str(), families);
+    if (!db) return;
+    int before = 0;
+    for (torc_family *family : families) before += walk(db, family);
+    ok(torc_close(db), "close");
+
+    char **names = nullptr;
+    size_t count = 0;
+    ok(torc_list_families(path.c_str(), &names, &count), "list");
+    std::vector<torc_family_kind> kinds;
+    for (size_t i = 0; i < count; i++) kinds.push_back(names[i][0] == 'p' ? TORC_FAMILY_PARTITION : TORC_FAMILY_PLAIN);
+    torc_options o = options(false);
+    // A record that spans blocks.
+    std::string big(100000, 'x');
+    ok(torc_log_append((path + "/CURRENT").c_str(), big.data(), big.size()), "add to a file");
+    remove((path + "/CURRENT").c_str());
+    ok(torc_repair(path.c_str(), &o, count, names, kinds.data()), "repair");
+    torc_names_free(names, count);
+    families.clear();
+    db = open_existing(path.c_str(), families);
+    if (!db) return;
+    int after = 0;
+    for (torc_family *family : families) {
+        ok(torc_compact(db, family), "compact");
+        after += walk(db, family);
+    }
+    require(after == before && before > 0, "all that was there");
+    ok(torc_close(db), "close");
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     std::string folder = argv[1];
@@ -255,6 +316,7 @@ int main(int argc, char **argv) {
         read_back(other, reopened[2], 2000);
         ok(torc_close(other), "close again");
     }
+    mend(folder);
     if (argc > 2 && strcmp(argv[2], "--leak") == 0) {
         torc_batch *forgotten = torc_batch_create();
         ok(torc_batch_put_log_data(forgotten, "lost", 4), "a leak");

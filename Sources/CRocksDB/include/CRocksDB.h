@@ -85,6 +85,12 @@ typedef struct torc_options {
     bool needs_all_tables;
     /// Data blocks of tables.
     size_t block_bytes;
+    /// No compaction begins by itself.
+    bool holds_compaction;
+    /// Tables of one level may overlap, as `torc_repair` leaves them.
+    bool allows_overlap;
+    /// With `torc_open_read_only`: what stands behind damage in the log is read, too.
+    bool passes_log_damage;
 } torc_options;
 
 /// Names of the families of the database at `path`, without opening it: RocksDB opens a database only with
@@ -215,6 +221,38 @@ torc_error torc_iterator_error(const torc_iterator *iterator);
 /// Valid until the iterator moves.
 const void *torc_iterator_key(const torc_iterator *iterator, size_t *length);
 const void *torc_iterator_value(const torc_iterator *iterator, size_t *length);
+
+/// The same over a whole family, for one walk from end to end. `checks` false: the blocks' checksums were verified just
+/// before (`torc_table_check`), and are not computed again.
+torc_error torc_walk_create(torc_db *db, torc_family *family, bool checks, torc_iterator **iterator);
+
+// MARK: Mending, without a running node
+
+/// What a table says of itself. The texts are malloc'ed; free with `torc_table_facts_free`.
+typedef struct torc_table_facts {
+    /// The family that it was written for.
+    char *family;
+    uint32_t family_id;
+    uint64_t entries;
+} torc_table_facts;
+
+/// Opens one table file by itself, of a database that is open or not, and with `checks` reads all of it and verifies the
+/// checksum of every block. `facts` is filled when the file could be opened, whatever came after.
+torc_error torc_table_check(const char *path, bool checks, torc_table_facts *facts);
+void torc_table_facts_free(torc_table_facts *facts);
+
+/// RocksDB's repair: a new manifest from the tables that are there. All of them come to level 0 of their families, whatever
+/// their age, so that nothing may be read before `torc_compact` of every family; tables that cannot be read, and logs, go to
+/// a folder `lost` beside them. Families without a table are gone.
+torc_error torc_repair(
+    const char *path, const torc_options *options, size_t count, const char *const *names,
+    const torc_family_kind *kinds);
+
+/// Appends a record to a manifest or a log that ends with a whole one, and syncs the file.
+torc_error torc_log_append(const char *path, const void *bytes, size_t length);
+
+/// Exchanges what two paths of one file system name, in one step.
+torc_error torc_exchange(const char *path, const char *other);
 
 // MARK: Copies and figures
 

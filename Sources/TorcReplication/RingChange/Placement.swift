@@ -181,3 +181,13 @@ struct Replicas: Hashable, Sendable {
         return serving.contains(place) && (other?.contains(place) ?? true)
     }
 }
+
+extension Placement {
+    /// Of which a node may get records of some number of copies.
+    package func partitionsHeld(by node: NodeID) -> [PartitionID] {
+        (0..<ring.size.partitions).map { PartitionID($0) }.filter { partition in
+            // Where all owners of a short list are fenced it reaches beyond those of a longer one.
+            (1...BucketProperties.maximumCopies).reversed().contains { holds(node, partition, copies: $0) }
+        }
+    }
+}

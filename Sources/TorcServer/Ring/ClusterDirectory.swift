@@ -130,13 +130,3 @@ extension ClusterDirectory.Present {
 extension ClusterState {
     func isLeaving(_ node: NodeID) -> Bool { !contains(node) && participants.contains { $0.node == node } }
 }
-
-extension Placement {
-    /// Of which a node may get records of some number of copies.
-    func partitionsHeld(by node: NodeID) -> [PartitionID] {
-        (0..<ring.size.partitions).map { PartitionID($0) }.filter { partition in
-            // Where all owners of a short list are fenced it reaches beyond those of a longer one.
-            (1...BucketProperties.maximumCopies).reversed().contains { holds(node, partition, copies: $0) }
-        }
-    }
-}

@@ -1,0 +1,491 @@
+// Mends a data folder that no node holds. It works on a second folder, which shares the tables by hard links (RocksDB never
+// changes a table) and has copies of all else; what is mended takes the first one's place in one step, or stands beside it.
+// So an interruption leaves what was there.
+//
+//   what is wrong                         what is done
+//   the manifest                          a new one from the tables (`ManifestRebuild`), the log replayed on top
+//   a table is missing, or cannot be      taken out of the manifest
+//   opened
+//   a table has a damaged block           its family is copied as far as it can be read (`Salvage`)
+//   the log, below a sync                 cut at the damage
+//   a partition's family is gone          made anew, empty
+//   a record that does not belong there   taken out
+//   leaves that lie                       noted, for the next start to compute them
+//   a hint for nobody                     taken out
+//
+// The rule: what may have been lost counts for nobody. Every leaf from which something may be gone is noted in `meta` as
+// lost (`DamageTable`), as a running node does it that has met damage: until the partition has been compared with all its
+// co-owners nothing that is read there counts, nothing is minted, nothing is reaped. Every start is a new incarnation, so no
+// dot is issued twice. What a node has promised stands in `meta` and nowhere else: without it nothing is mended.
+
+import CRocksDB
+import Glibc
+package import Logging
+import NIOCore
+package import TorcModel
+import TorcReplication
+
+/// What is to be mended, as a check has found it.
+package struct MendPlan: Hashable, Sendable {
+    package var rebuildsManifest = false
+    /// By number: tables that are missing, or cannot be opened.
+    package var lostTables: Set<UInt64> = []
+    /// With damaged blocks.
+    package var damagedPartitions: Set<PartitionID> = []
+    /// `merkle` or `hints` cannot all be read, or there are two families where one should be.
+    package var settlesFamilies = false
+    package var cutsLog = false
+    /// Their families are gone.
+    package var missingPartitions: Set<PartitionID> = []
+    /// With records that cannot be decoded, or that belong to another.
+    package var partitionsWithBadRecords: Set<PartitionID> = []
+    package var untrustedLeaves: Set<PartitionID> = []
+    /// Nodes that are gone for good, and hints that cannot be decoded.
+    package var goneTargets: Set<NodeID> = []
+    package var hasBadHints = false
+
+    // What a person asks for, of a folder that is sound.
+
+    /// All hints go, or those for these nodes.
+    package var purgesHints = false
+    package var purgedTargets: Set<NodeID> = []
+    /// Every family is rewritten.
+    package var compacts = false
+
+    package init() {}
+
+    package var isEmpty: Bool { self == MendPlan() }
+}
+
+package struct MendReport: Sendable {
+    /// The folder that is mended now.
+    package var folder: String
+    package var quarantine: String
+    /// What was done, in order.
+    package var steps: [String] = []
+    /// By partition, how many leaves count for nobody until they were compared.
+    package var lostLeaves: [PartitionID: Int] = [:]
+    package var recordsQuarantined = 0
+    package var tablesQuarantined = 0
+}
+
+package enum MendPlace: Hashable, Sendable {
+    /// What was there goes into the quarantine.
+    case inPlace
+    /// Of a folder that does not exist.
+    case copy(String)
+}
+
+package final class FolderMender {
+    /// Holds what is being mended: `db/`, and no more.
+    let work: String
+    let quarantine: Quarantine
+    let layout: LeafLayout
+    let plan: MendPlan
+    private let folder: DataFolder
+    private let place: MendPlace
+    private let logger: Logger
+    private let say: (String) -> Void
+    private var report: MendReport
+    /// Something of every partition may be gone.
+    private var hasLostAll = false
+    /// What the log says of `meta` behind the damage.
+    private var rescuedMeta: [(key: ByteBuffer, value: ByteBuffer?)] = []
+
+    static var options: StoreOptions {
+        var options = StoreOptions()
+        options.cacheBytes = 96 << 20
+        options.memtableBytes = 64 << 20
+        return options
+    }
+
+    /// `stamp`: for the names of new folders, seconds since 1970. `say` is told of each step when it is done.
+    package static func mend(
+        _ folder: DataFolder, _ plan: MendPlan, place: MendPlace, stamp: Int, logger: Logger,
+        say: @escaping (String) -> Void = { _ in }
+    ) throws(StoreError) -> MendReport {
+        let mender = try FolderMender(folder, plan, place, stamp, logger, say)
+        return try mender.run()
+    }
+
+    private init(
+        _ folder: DataFolder, _ plan: MendPlan, _ place: MendPlace, _ stamp: Int, _ logger: Logger,
+        _ say: @escaping (String) -> Void
+    ) throws(StoreError) {
+        self.folder = folder
+        self.plan = plan
+        self.place = place
+        self.logger = logger
+        self.say = say
+        layout = LeafLayout(ringSize: folder.identity.ringSize)
+        let result: (folder: String, quarantine: String)
+        switch place {
+        case .inPlace:
+            work = "\(folder.path)/quarantine-\(stamp)"
+            result = (folder.path, work)
+            quarantine = Quarantine(work)
+        case .copy(let target):
+            work = target + ".unfinished"
+            result = (target, "\(target)/quarantine-\(stamp)")
+            quarantine = Quarantine("\(work)/quarantine-\(stamp)")
+            guard !Files.exists(target) else {
+                throw .unexpected(operation: "mend a copy", detail: "\(target) exists: move it away, or name another")
+            }
+        }
+        report = MendReport(folder: result.folder, quarantine: result.quarantine)
+    }
+
+    private func done(_ step: String) {
+        report.steps.append(step)
+        say(step)
+    }
+
+    var databasePath: String { work + "/db" }
+
+    private func run() throws(StoreError) -> MendReport {
+        // Of a run that was interrupted; nothing in it is the only copy of anything.
+        if case .copy = place { try Files.removeFolder(work) }
+        try clone()
+        do throws(StoreError) {
+            try mendFiles()
+            try mendContent()
+            try finish()
+        } catch {
+            // What was there stands; this is a part of what would have been.
+            try? Files.removeFolder(work)
+            throw error
+        }
+        return report
+    }
+
+    // MARK: Beginning and end
+
+    private func clone() throws(StoreError) {
+        let source = folder.databasePath
+        try Files.makeFolder(databasePath)
+        _ = try Files.copyTail(of: folder.path + "/IDENTITY", from: 0, to: work + "/IDENTITY")
+        for name in try Files.names(in: source) where !["LOCK", "LOG", "LOG.old"].contains(name) {
+            let path = "\(source)/\(name)"
+            if name == "archive" {
+                try Files.makeFolder(databasePath + "/archive")
+                for log in try Files.names(in: path) {
+                    try Files.share("\(path)/\(log)", as: "\(databasePath)/archive/\(log)")
+                }
+            } else if Files.isDirectory(path) {
+                continue
+            } else if name.hasSuffix(".sst") {
+                try Files.share(path, as: "\(databasePath)/\(name)")
+            } else {
+                _ = try Files.copyTail(of: path, from: 0, to: "\(databasePath)/\(name)")
+            }
+        }
+        try Files.syncFolder(databasePath)
+    }
+
+    private func finish() throws(StoreError) {
+        report.recordsQuarantined = quarantine.recordCount
+        report.tablesQuarantined = quarantine.tableCount
+        try quarantine.finish(report: report.steps)
+        switch place {
+        case .inPlace:
+            if try DataFolder.identity(of: work).hasCopies { try folder.noteCopies() }
+            try Files.syncFolder(databasePath)
+            try Files.exchange(databasePath, folder.databasePath)
+        case .copy(let target):
+            try Files.syncFolder(databasePath)
+            try Files.syncFolder(work)
+            try Files.move(work, to: target)
+        }
+    }
+
+    // MARK: Without RocksDB
+
+    private func mendFiles() throws(StoreError) {
+        if plan.rebuildsManifest {
+            let rebuild = ManifestRebuild(self)
+            let outcome = try rebuild.run()
+            hasLostAll = true
+            rescuedMeta = outcome.rescuedMeta
+            for step in outcome.steps { done(step) }
+            return
+        }
+        if !plan.lostTables.isEmpty { try removeTables() }
+        let manifest = try ManifestContent.read(database: databasePath)
+        let (inspection, _) = try LogScan.read(folder: work, layout: layout)
+        if case .refuse(let damageAt, let lastMark) = inspection.verdict {
+            guard plan.cutsLog else {
+                throw .unexpected(operation: "mend", detail: "the log is damaged, which the check did not find")
+            }
+            if let meta = manifest.familyID(of: FamilyName.meta), let damage = inspection.damage {
+                let replay = LogReplay(wanting: [meta: FamilyName.meta])
+                var rescued: [(key: ByteBuffer, value: ByteBuffer?)] = []
+                for file in inspection.files.drop(while: { $0 != damage.file }) {
+                    let number = UInt64(Files.name(of: file).dropLast(4)) ?? 0
+                    _ = try replay.read(file, number: number, from: file == damage.file ? damage.offset : 0) {
+                        changes, _ throws(StoreError) in
+                        rescued += changes.map { ($0.key, $0.value) }
+                    }
+                }
+                rescuedMeta = rescued
+            }
+            _ = try LogScan.run(folder: work, layout: layout, losesSynced: true)
+            hasLostAll = true
+            done(
+                "the log was cut at change \(damageAt); what had been synced up to \(lastMark) may be missing here"
+            )
+            done("if a change of the ring was under way then, a vote may be missing, too: replace the node instead")
+            if !rescuedMeta.isEmpty {
+                done(
+                    "\(rescuedMeta.count) changes of what a node must not forget were read behind the damage, and kept")
+            }
+        } else {
+            // What was never synced; the next start would cut it.
+            _ = try LogScan.run(folder: work, layout: layout)
+        }
+    }
+
+    private func removeTables() throws(StoreError) {
+        let tables = try FolderTables(folder: work)
+        guard let file = tables.manifest.file, tables.manifest.unreadable + tables.manifest.unknown == 0 else {
+            throw .corruption(operation: "take tables out of the manifest", detail: "the manifest cannot be read")
+        }
+        let lost = plan.lostTables.sorted().compactMap { tables.manifest.tables[$0] }
+        for table in lost where tables.manifest.family(of: table) == FamilyName.meta {
+            throw .damagedMeta(path: folder.path, detail: "its table \(table.fileName) cannot be read")
+        }
+        for table in lost where tables.bytesOnDisk[table.number] != nil {
+            try quarantine.keep(table: tables.path(of: table.number))
+            try Files.remove(tables.path(of: table.number))
+        }
+        try ManifestContent.remove(lost, from: databasePath, manifest: file)
+        for table in lost {
+            let family = tables.manifest.family(of: table) ?? "a family that is gone"
+            lostTableFamilies.insert(family)
+            done("table \(table.fileName) of \(family) was taken out of the manifest")
+        }
+    }
+
+    private var lostTableFamilies: Set<String> = []
+
+    // MARK: With RocksDB
+
+    private func mendContent() throws(StoreError) {
+        let names = try Database.familyNames(at: databasePath)
+        let (database, handles) = try Database.open(
+            at: databasePath, families: names.map { ($0, FamilyName.kind(of: $0)) }, create: false,
+            options: Self.options
+        ) { $0.holds_compaction = true }
+        do throws(StoreError) {
+            try mend(database, Dictionary(uniqueKeysWithValues: zip(names, handles)))
+            try database.close()
+        } catch {
+            try? database.close()
+            throw error
+        }
+        // Without its end the log must not be read: the next one begins at a number of its own.
+        if hasLostAll { try Files.removeFolder(databasePath + "/archive") }
+    }
+
+    private func mend(_ database: Database, _ opened: [String: Family]) throws(StoreError) {
+        var families = opened
+        guard let meta = families[FamilyName.meta] else {
+            throw .damagedMeta(path: folder.path, detail: "the family meta is missing")
+        }
+        var rescue = NodeStore.CopyWriter(database, meta, nil)
+        for (key, value) in rescuedMeta {
+            if let value { try rescue.put(key, value) } else { try rescue.remove(key) }
+        }
+        try rescue.flush()
+
+        // Two families where nothing is noted: which of them is whole, nobody can say.
+        let doubled = Dictionary(grouping: families.keys, by: FamilyName.base).filter { $0.value.count > 1 }
+        let workFolder = try DataFolder.beside(work)
+        var table: DamageTable
+        do throws(StoreError) {
+            table = try NodeStore.settleFamilies(of: database, &families, folder: workFolder, logger)
+        } catch .damagedMeta(_, let detail) {
+            throw .damagedMeta(path: folder.path, detail: detail)
+        }
+        for (base, present) in doubled.sorted(by: { $0.key < $1.key }) {
+            let kept = families.keys.first { FamilyName.base(of: $0) == base } ?? base
+            done("of the families \(present.sorted().joined(separator: " and ")), \(kept) was kept")
+            if let partition = FamilyName.partition(of: base), table.entries[base] == nil {
+                lose(partition, &table, families)
+            }
+        }
+        var missing = plan.missingPartitions
+        if hasLostAll, let merkle = families[FamilyName.merkle] {
+            missing.formUnion(try partitions(notedIn: merkle, database))
+        }
+        if !opened.keys.contains(FamilyName.merkle) || families[FamilyName.merkle] == nil {
+            done("the stored Merkle leaves were dropped: the next start computes them")
+        } else if hasLostAll || lostTableFamilies.contains(FamilyName.merkle) {
+            try database.drop(families.removeValue(forKey: FamilyName.merkle)!)
+            done("the stored Merkle leaves were dropped: the next start computes them")
+        }
+
+        for partition in missing.sorted() {
+            let name = FamilyName.name(of: partition)
+            guard !families.keys.contains(where: { FamilyName.base(of: $0) == name }) else { continue }
+            families[name] = try database.createFamilies([(name, TORC_FAMILY_PARTITION)])[0]
+            lose(partition, &table, families)
+            done("\(name) was made anew, empty")
+        }
+        if !plan.damagedPartitions.isEmpty { try workFolder.noteCopies() }
+        for partition in plan.damagedPartitions.sorted() { try salvage(partition, database, &families, &table) }
+        for partition in plan.partitionsWithBadRecords.sorted() {
+            try removeBadRecords(of: partition, database, families, &table)
+        }
+        for name in lostTableFamilies.sorted() {
+            if let partition = FamilyName.partition(of: name) { lose(partition, &table, families) }
+        }
+        for partition in plan.untrustedLeaves.sorted() {
+            change(partition, &table, families) { _ in }
+            done("the leaves of \(FamilyName.name(of: partition)) are computed by the next start")
+        }
+        if !plan.goneTargets.isEmpty || plan.hasBadHints || plan.purgesHints || !plan.purgedTargets.isEmpty {
+            try removeHints(database, families)
+        }
+        if hasLostAll {
+            for partition in Set(families.keys.compactMap(FamilyName.partition)).sorted()
+            where layout.ringSize.contains(partition) {
+                lose(partition, &table, families)
+            }
+        }
+
+        for (name, entry) in table.entries where entry.isAnew && !entry.lost.isEmpty {
+            if let partition = FamilyName.partition(of: name) { report.lostLeaves[partition] = entry.lost.count }
+        }
+        try NodeStore.store(table, in: database, meta)
+        try database.flush(Array(families.values))
+        guard plan.compacts else { return }
+        for (name, family) in families.sorted(by: { $0.key < $1.key }) {
+            try database.compact(family)
+            say("\(name) was compacted")
+        }
+        report.steps.append("every family was compacted")
+    }
+
+    /// Every partition whose family was ever made left a note among the leaves.
+    private func partitions(notedIn merkle: Family, _ database: Database) throws(StoreError) -> Set<PartitionID> {
+        var found: Set<PartitionID> = []
+        let iterator = try RangeIterator(database, merkle, from: nil, fillCache: false)
+        while iterator.isValid {
+            let key = iterator.key
+            if let number = key.getInteger(at: key.readerIndex, as: UInt16.self),
+                layout.ringSize.contains(PartitionID(rawValue: number))
+            {
+                found.insert(PartitionID(rawValue: number))
+            }
+            iterator.next()
+        }
+        try iterator.check()
+        return found
+    }
+
+    /// Changes what is noted of a partition's family, as of one that was just made anew: the next start computes its leaves.
+    private func change(
+        _ partition: PartitionID, _ table: inout DamageTable, _ families: [String: Family],
+        _ body: (inout DamageTable.Entry) -> Void
+    ) {
+        let base = FamilyName.name(of: partition)
+        var entry = table.entries[base] ?? DamageTable.Entry()
+        entry.isAnew = true
+        entry.generation =
+            families.keys.filter { FamilyName.base(of: $0) == base }.map(FamilyName.generation).max() ?? 0
+        body(&entry)
+        table.entries[base] = entry
+    }
+
+    private func lose(_ partition: PartitionID, _ table: inout DamageTable, _ families: [String: Family]) {
+        change(partition, &table, families) { $0.lost = (0..<layout.leavesPerPartition).map { UInt16($0) } }
+    }
+
+    private func present(
+        _ partition: PartitionID, _ families: [String: Family]
+    ) throws(StoreError) -> (name: String, family: Family) {
+        let base = FamilyName.name(of: partition)
+        guard let found = families.first(where: { FamilyName.base(of: $0.key) == base }) else {
+            throw .unexpected(operation: "mend \(base)", detail: "it is not there")
+        }
+        return (found.key, found.value)
+    }
+
+    private func salvage(
+        _ partition: PartitionID, _ database: Database, _ families: inout [String: Family], _ table: inout DamageTable
+    ) throws(StoreError) {
+        let (name, former) = try present(partition, families)
+        let base = FamilyName.base(of: name)
+        let generation = FamilyName.generation(of: name) + 1
+        let copyName = FamilyName.name(base, generation)
+        let copy = try database.createFamilies([(copyName, TORC_FAMILY_PARTITION)])[0]
+        let copied = try NodeStore.copyRecords(
+            of: partition, from: former, to: copy, in: database, layout: layout, hashSeed: nil, for: nil
+        ).get()
+        try database.flush([copy])
+        try database.drop(former)
+        families[name] = nil
+        families[copyName] = copy
+        change(partition, &table, families) { entry in
+            entry.lost = Set(entry.lost).union(copied.lost.map { UInt16($0) }).sorted()
+        }
+        done("what can be read of \(name) was copied to \(copyName); \(copied.lost.count) leaves are lost")
+    }
+
+    private func removeBadRecords(
+        of partition: PartitionID, _ database: Database, _ families: [String: Family], _ table: inout DamageTable
+    ) throws(StoreError) {
+        let (name, family) = try present(partition, families)
+        var lost: Set<UInt16> = []
+        var writer = NodeStore.CopyWriter(database, family, nil)
+        let iterator = try RangeIterator(database, family, from: nil, fillCache: false)
+        var removed = 0
+        while iterator.isValid {
+            let key = iterator.key
+            let value = iterator.value
+            if let fault = StoredRecordFault.find(key: key, value: value, in: partition, layout: layout) {
+                try quarantine.keep(record: key, value, of: name, because: fault.description)
+                try writer.remove(key)
+                removed += 1
+                if let position = key.getInteger(at: key.readerIndex, as: UInt64.self).map(
+                    RingPosition.init(rawValue:)),
+                    layout.ringSize.partition(of: position) == partition
+                {
+                    lost.insert(UInt16(layout.leaf(of: position)))
+                }
+            }
+            iterator.next()
+        }
+        try iterator.check()
+        try writer.flush()
+        change(partition, &table, families) { $0.lost = Set($0.lost).union(lost).sorted() }
+        done("\(removed) records of \(name) were put into quarantine; \(lost.count) leaves are lost")
+    }
+
+    private func removeHints(_ database: Database, _ families: [String: Family]) throws(StoreError) {
+        guard let (name, family) = families.first(where: { FamilyName.base(of: $0.key) == FamilyName.hints }) else {
+            return
+        }
+        var writer = NodeStore.CopyWriter(database, family, nil)
+        let iterator = try RangeIterator(database, family, from: nil, fillCache: false)
+        var removed = 0
+        while iterator.isValid {
+            let key = iterator.key
+            let value = iterator.value
+            let target = key.getInteger(at: key.readerIndex, as: UInt64.self).map(NodeID.init(rawValue:))
+            var reason = plan.purgesHints ? "purged" : nil
+            if let target, plan.purgedTargets.contains(target) { reason = "purged" }
+            if let target, plan.goneTargets.contains(target) { reason = "kept for \(target), which is gone" }
+            if plan.hasBadHints { reason = reason ?? StoredHintFault.find(key: key, value: value)?.description }
+            if let reason {
+                try quarantine.keep(record: key, value, of: name, because: reason)
+                try writer.remove(key)
+                removed += 1
+            }
+            iterator.next()
+        }
+        try iterator.check()
+        try writer.flush()
+        done("\(removed) hints were put into quarantine")
+    }
+}

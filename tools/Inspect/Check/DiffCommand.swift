@@ -1,0 +1,76 @@
+// `torc inspect diff`: what two folders differ in.
+
+import ArgumentParser
+import NIOCore
+import TorcConsole
+import TorcModel
+import TorcStorage
+
+struct DiffCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff", abstract: "Compare two folders of one cluster: replicas, or a backup and its origin.",
+        discussion: """
+            Examples:
+              torc inspect diff data/node1 data/node2
+              torc inspect diff data/node1 backup/node1 --json
+
+            Compares the Merkle leaves that both folders keep, and reads the records of those leaves that differ, no others. A
+            line a key, from the first folder's view: missing (the second has it), extra (the second has not), older, newer,
+            concurrent (both have what the other lacks). Partitions that one of the two does not hold are not compared.
+
+            Exit status: 0 nothing differs; 1 something does.
+            """)
+
+    @Argument(help: "A data folder.") var first: String
+    @Argument(help: "Another one.") var second: String
+    @Flag(help: "Print JSON, one object a line.") var json = false
+
+    private struct Line: Encodable {
+        var relation: FolderDiff.Relation
+        var partition: Int
+        var bucket: String
+        var key: String
+    }
+
+    private struct Last: Encodable {
+        var summary: FolderDiff.Counts
+    }
+
+    func run() async throws {
+        let counts = try FolderDiff.run(try FolderReader.open(first), try FolderReader.open(second)) { difference in
+            let name = try? ObjectKey(storageKey: difference.key)
+            let bucket = name.map { "\($0.bucket)" } ?? "?"
+            let key = name.map { String(buffer: $0.key) } ?? "\(difference.key.readableBytesView.map { $0 })"
+            guard json else {
+                Console.print(
+                    "\(difference.relation.rawValue.padded(to: 10))  p\(difference.partition.index)  \(bucket)/\(key)")
+                return
+            }
+            try JSONLine.print(
+                Line(relation: difference.relation, partition: difference.partition.index, bucket: bucket, key: key))
+        }
+        if json {
+            try JSONLine.print(Last(summary: counts))
+        } else {
+            show(counts)
+        }
+        if !counts.differences.isEmpty { throw ExitCode(1) }
+    }
+
+    private func show(_ counts: FolderDiff.Counts) {
+        let total = counts.differences.values.reduce(0, +)
+        let kinds = counts.differences.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
+        Console.print("\(total) keys differ\(kinds.isEmpty ? "" : ": \(kinds.joined(separator: ", "))")")
+        Console.print(
+            "\(counts.leavesDiffering) of \(counts.leavesCompared) leaves differ; \(counts.recordsRead) records were read"
+        )
+        if counts.partitionsReadWhole > 0 {
+            Console.print(
+                "\(counts.partitionsReadWhole) partitions were read whole: their leaves are not known before the next start"
+            )
+        }
+        if counts.partitionsBeyond > 0 {
+            Console.print("\(counts.partitionsBeyond) partitions are in one folder alone")
+        }
+    }
+}

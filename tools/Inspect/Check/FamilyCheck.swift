@@ -1,0 +1,144 @@
+// Reads one column family from end to end: first the checksums of its tables, each file by itself, so that it can be said
+// which one is damaged; then its records, in the order of their keys.
+
+import NIOCore
+import TorcModel
+import TorcReplication
+import TorcStorage
+
+/// What a family holds, and what is wrong with it.
+struct FamilyCheck: Sendable {
+    struct Faults: Sendable {
+        var count = 0
+        /// The first, for a person.
+        var first = ""
+
+        mutating func add(_ text: @autoclosure () -> String) {
+            if count == 0 { first = text() }
+            count += 1
+        }
+    }
+
+    let family: StoredFamily
+    /// Tables with damage: their numbers, whether they could be opened, and what RocksDB says.
+    var tables: [(number: UInt64, isOpen: Bool, problem: String)] = []
+    /// What ended the walk.
+    var problem: String?
+    var entries: UInt64 = 0
+    var bytes: UInt64 = 0
+    var tombstones: UInt64 = 0
+    var graves: UInt64 = 0
+    var unreadable = Faults()
+    var misplaced = Faults()
+    /// Of hints, by target.
+    var targets: [NodeID: Int] = [:]
+    /// Computed from the records, by n.
+    var trees: [UInt8: [UInt64]] = [:]
+
+    init(_ family: StoredFamily) { self.family = family }
+
+    /// `tables`: the family's, by number; empty: their checksums are verified on the way. `advance` is told of entries.
+    mutating func run(
+        _ reader: FolderReader, _ folder: FolderTables, tables numbers: [UInt64], hashSeed: HashSeed?,
+        advance: (UInt64) -> Void
+    ) throws {
+        for number in numbers {
+            let (found, problem) = folder.check(number, checksums: true)
+            if let problem { tables.append((number, found != nil, problem)) }
+        }
+        let checksums = numbers.isEmpty || !tables.isEmpty
+        do {
+            if family.isHints {
+                try walkHints(reader, checksums: checksums)
+            } else if let partition = family.partition {
+                try walkRecords(of: partition, reader, checksums: checksums, hashSeed, advance)
+            } else {
+                try reader.walkAll(family, checksums: checksums) { key, value in
+                    entries += 1
+                    bytes += UInt64(key.readableBytes + value.readableBytes)
+                }
+            }
+        } catch let error as StoreError {
+            problem = error.detail
+        }
+    }
+
+    /// Entries between two words to a progress bar.
+    private static let stride: UInt64 = 1_000
+
+    private mutating func walkRecords(
+        of partition: PartitionID, _ reader: FolderReader, checksums: Bool, _ hashSeed: HashSeed?,
+        _ advance: (UInt64) -> Void
+    ) throws {
+        let layout = reader.layout
+        let empty = [UInt64](repeating: 0, count: layout.leavesPerPartition)
+        // Nearly all records of a partition have the same n.
+        var copies: UInt8 = 0
+        var leaves: [UInt64] = []
+        func keep(_ trees: inout [UInt8: [UInt64]]) { if copies > 0 { trees[copies] = leaves } }
+        defer { keep(&trees) }
+        try reader.walkAll(family, checksums: checksums) { key, value in
+            entries += 1
+            bytes += UInt64(key.readableBytes + value.readableBytes)
+            if entries.isMultiple(of: Self.stride) { advance(Self.stride) }
+            do {
+                let name = try ObjectKey(storageKey: key)
+                let own = layout.ringSize.partition(of: name.position)
+                guard own == partition else {
+                    misplaced.add("\(name) belongs to partition \(own.index)")
+                    return
+                }
+                let record = try Record(decoding: value, for: name)
+                guard record.hint == nil else {
+                    unreadable.add("\(name): a hint among records")
+                    return
+                }
+                let object = try record.object()
+                if record.isGrave {
+                    graves += 1
+                    return
+                }
+                if object.isTombstone { tombstones += 1 }
+                guard let hashSeed else { return }
+                if record.header.copies != copies {
+                    keep(&trees)
+                    copies = record.header.copies
+                    leaves = trees.removeValue(forKey: copies) ?? empty
+                }
+                leaves[layout.leaf(of: name.position)] &+= hashSeed.contentHash(key: name, body: record.body).rawValue
+            } catch let error as MalformedBytes {
+                unreadable.add("key \(Self.hex(key)): \(error)")
+            }
+        }
+        advance(entries % Self.stride)
+    }
+
+    private mutating func walkHints(_ reader: FolderReader, checksums: Bool) throws {
+        try reader.walkAll(family, checksums: checksums) { key, value in
+            entries += 1
+            bytes += UInt64(key.readableBytes + value.readableBytes)
+            if let fault = StoredHintFault.find(key: key, value: value) {
+                unreadable.add("key \(Self.hex(key)): \(fault)")
+            }
+            if let target = key.getInteger(at: key.readerIndex, as: UInt64.self) {
+                targets[NodeID(rawValue: target), default: 0] += 1
+            }
+        }
+    }
+
+    private static let shownBytes = 48
+
+    private static func hex(_ key: ByteBuffer) -> String {
+        let text = key.readableBytesView.prefix(shownBytes).map { byte in
+            (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }.joined()
+        return key.readableBytes > shownBytes ? text + "…" : text
+    }
+}
+
+extension StoredFamily {
+    /// Or a copy of it.
+    var isHints: Bool { name == "hints" || name.hasPrefix("hints+") }
+    var isMerkle: Bool { name == "merkle" || name.hasPrefix("merkle+") }
+    var isMeta: Bool { name == "meta" }
+}
