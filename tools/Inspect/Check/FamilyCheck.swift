@@ -71,12 +71,16 @@ struct FamilyCheck: Sendable {
         _ advance: (UInt64) -> Void
     ) throws {
         let layout = reader.layout
-        let empty = [UInt64](repeating: 0, count: layout.leavesPerPartition)
-        // Nearly all records of a partition have the same n.
-        var copies: UInt8 = 0
-        var leaves: [UInt64] = []
-        func keep(_ trees: inout [UInt8: [UInt64]]) { if copies > 0 { trees[copies] = leaves } }
-        defer { keep(&trees) }
+        // Locals, which the compiler knows to be used by nobody else.
+        var sums = LeafSums(leaves: layout.leavesPerPartition)
+        var (entries, bytes, tombstones, graves) = (UInt64(0), UInt64(0), UInt64(0), UInt64(0))
+        defer {
+            self.entries = entries
+            self.bytes = bytes
+            self.tombstones = tombstones
+            self.graves = graves
+            trees = sums.trees
+        }
         try reader.walkAll(family, checksums: checksums) { key, value in
             entries += 1
             bytes += UInt64(key.readableBytes + value.readableBytes)
@@ -100,12 +104,9 @@ struct FamilyCheck: Sendable {
                 }
                 if object.isTombstone { tombstones += 1 }
                 guard let hashSeed else { return }
-                if record.header.copies != copies {
-                    keep(&trees)
-                    copies = record.header.copies
-                    leaves = trees.removeValue(forKey: copies) ?? empty
-                }
-                leaves[layout.leaf(of: name.position)] &+= hashSeed.contentHash(key: name, body: record.body).rawValue
+                sums.add(
+                    hashSeed.contentHash(key: name, body: record.body).rawValue, copies: record.header.copies,
+                    leaf: layout.leaf(of: name.position))
             } catch let error as MalformedBytes {
                 unreadable.add("key \(Self.hex(key)): \(error)")
             }
@@ -133,6 +134,34 @@ struct FamilyCheck: Sendable {
             (byte < 16 ? "0" : "") + String(byte, radix: 16)
         }.joined()
         return key.readableBytes > shownBytes ? text + "…" : text
+    }
+}
+
+/// Sums of content hashes, a tree for each n. Nearly all records of a partition have the same.
+private struct LeafSums {
+    private let empty: [UInt64]
+    private var others: [UInt8: [UInt64]] = [:]
+    private var copies: UInt8 = 0
+    private var present: [UInt64]
+
+    init(leaves: Int) {
+        empty = [UInt64](repeating: 0, count: leaves)
+        present = empty
+    }
+
+    mutating func add(_ hash: UInt64, copies number: UInt8, leaf: Int) {
+        if number != copies {
+            if copies > 0 { others[copies] = present }
+            present = others.removeValue(forKey: number) ?? empty
+            copies = number
+        }
+        present[leaf] &+= hash
+    }
+
+    var trees: [UInt8: [UInt64]] {
+        var trees = others
+        if copies > 0 { trees[copies] = present }
+        return trees
     }
 }
 
