@@ -141,6 +141,14 @@ package struct LaneCluster {
         settle()
     }
 
+    /// A backup begins at one node, or at every one; with a time that has passed it ends.
+    package mutating func holdRemovals(until time: MonotonicTime, at number: Int? = nil) {
+        for each in number.map({ [$0] }) ?? nodes.indices.map({ $0 + 1 }) {
+            handle(.holdRemovals(until: time), at: each)
+        }
+        settle()
+    }
+
     package mutating func down(_ number: Int) {
         downNodes.insert(number)
         for peer in nodes.indices.map({ $0 + 1 }) where peer != number && !downNodes.contains(peer) {

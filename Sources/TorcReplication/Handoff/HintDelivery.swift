@@ -14,6 +14,7 @@
 //   scanning it. A write that arrives twice is merged twice, which is once.
 // - Receivers are resolved when a hint is sent: its node, if that still is a replica of the key, and will be when
 //   what moves has moved; otherwise all replicas that there are now, in both lists while copies move.
+// - While it is held (`hold`), no hint goes, delivered or not: it is delivered again.
 // - Hints do not expire. One that cannot be delivered is kept, and tried again after a pause that doubles.
 //
 // On the way at once, to one node: `LaneLimits.hintsInFlight` hints and `hintBytesInFlight` bytes, so that a
@@ -99,6 +100,8 @@ package struct HintDelivery: Sendable {
     private var numbers: AskerNumbers
     /// When the next pass is due.
     private var nextPass: MonotonicTime?
+    /// No pass begins, and no hint goes, before it.
+    private var heldUntil = MonotonicTime.zero
 
     package init(configuration: LaneConfiguration, placement: Placement) {
         self.configuration = configuration
@@ -143,6 +146,9 @@ package struct HintDelivery: Sendable {
 
     package mutating func ringChanged(_ placement: Placement) { self.placement = placement }
 
+    /// Until then every hint stays. A time that has passed ends it.
+    package mutating func hold(until time: MonotonicTime) { heldUntil = time }
+
     /// `entries` nil: the hints could not be read.
     package mutating func scanned(
         _ token: StoreToken, _ entries: [ScannedEntry]?, finished: Bool, _ now: Now, _ effects: inout [HintEffect]
@@ -169,6 +175,8 @@ package struct HintDelivery: Sendable {
         if case .failed(let failure) = outcome, !Mutation.dropRefusedHint.isActive {
             if failure == .overloaded || failure == .diskFull { targets[target]?.pass?.isCutShort = true }
             giveUp(operation)
+        } else if heldUntil > now.monotonic {
+            giveUp(operation)
         } else {
             hints[operation]!.awaited.remove(at: place)
             guard hints[operation]!.awaited.isEmpty else { return }
@@ -194,10 +202,11 @@ package struct HintDelivery: Sendable {
                 targets[node] = Target(notBefore: now.monotonic.advanced(by: Self.firstPause))
             }
             guard targets[node]!.pass == nil, isPresent(node) else { continue }
-            if targets[node]!.notBefore <= now.monotonic {
+            let opens = max(targets[node]!.notBefore, heldUntil)
+            if opens <= now.monotonic {
                 begin(node, total, now, &effects)
             } else {
-                nextPass = min(nextPass ?? targets[node]!.notBefore, targets[node]!.notBefore)
+                nextPass = min(nextPass ?? opens, opens)
             }
         }
     }

@@ -93,6 +93,8 @@ package struct Lane: Sendable {
     package var mendStatistics: MendStatistics { mending.statistics }
     package var salvageStatistics: SalvageStatistics { salvage.statistics }
     package var reapStatus: [ReapStatus] { reaper.status }
+    /// As it was told last.
+    package private(set) var removalsHeldUntil = MonotonicTime.zero
     package var reapStatistics: ReapStatistics {
         var statistics = reaper.statistics
         statistics.reaped = vnodes.reaped
@@ -185,6 +187,10 @@ package struct Lane: Sendable {
             coordinator.suspected(nodes)
             reaper.suspected(nodes)
         case .diskSpace(let space): vnodes.space = space
+        case .holdRemovals(let time):
+            removalsHeldUntil = time
+            reaper.hold(until: time, now)
+            hintDelivery.hold(until: time)
         case .tick:
             coordinator.tick(now, &fromCoordinator)
             repair.tick(vnodes.leaves, now, &fromRepair)
@@ -327,7 +333,7 @@ package struct Lane: Sendable {
             let token = LinkToken(incarnation: configuration.incarnation, time: now.monotonic)
             effects.append(.send(.token(operation, token), to: node))
         case .token(_, let token): if tokens.received(token, from: node, now.monotonic) { linked(node, now) }
-        case .reap(let question): reaper.asked(question, by: node, survey: survey(now), &fromReaper)
+        case .reap(let question): reaper.asked(question, by: node, survey: survey(now), now, &fromReaper)
         case .reaped(let operation, let answer): reaper.answered(operation, answer, from: node, now, &fromReaper)
         // The control loop's.
         case .properties, .propertiesStored, .propertiesDigest, .membership, .ring: break
@@ -479,7 +485,7 @@ package struct Lane: Sendable {
             vnodes.submit(.bury(burial), replyTo: .reaping(ticket), now: now, effects: &fromVnodes)
         // Questions to oneself are answered at once: the lane of a partition asks about it.
         case .send(.reap(let question), configuration.node):
-            reaper.asked(question, by: configuration.node, survey: survey(now), &fromReaper)
+            reaper.asked(question, by: configuration.node, survey: survey(now), now, &fromReaper)
         case .send(.reaped(let operation, let answer), configuration.node):
             reaper.answered(operation, answer, from: configuration.node, now, &fromReaper)
         case .send(let message, let node): effects.append(.send(message, to: node))

@@ -187,6 +187,8 @@ package enum LaneEvent: Hashable, Sendable {
     case suspected([NodeID])
     /// The disk was looked at. Ample until then.
     case diskSpace(DiskSpace)
+    /// Until then no tombstone, no hint, nothing that has expired goes: a backup is made. A time that has passed ends it.
+    case holdRemovals(until: MonotonicTime)
     /// Time has passed `Lane.nextDeadline`.
     case tick
     /// Take no new requests; finish what is open.

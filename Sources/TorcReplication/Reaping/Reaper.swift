@@ -33,6 +33,8 @@
 // - No round is begun while copies move, and none outlives a change of the ring. A member that has not cleared out what
 //   it gave away says that it keeps hints: it is as bad, if it should get the tree back.
 // - A round lives in memory, and ends without harm at any point: the next walk finds what is left.
+// - While it is held (`hold`), no round is under way here and no question of another's is answered. One node that is held so
+//   holds up every round that needs it; what was proven before it, nobody will miss.
 //
 // The last message that brings something older is kept out by its age (`LinkToken`), not by a guess at how long
 // networks delay: so no timer alone ever lets a tombstone go.
@@ -100,6 +102,8 @@ package struct Reaper: Sendable {
     private var linked: [NodeID: PeerFeatures] = [:]
     private var suspected: Set<NodeID> = []
     private var isDraining = false
+    /// Nothing is begun, and nobody helped, before it.
+    private var heldUntil = MonotonicTime.zero
     private var numbers: AskerNumbers
     private var lastNumber: UInt64 = 0
 
@@ -192,6 +196,17 @@ package struct Reaper: Sendable {
         copies = properties.copiesInUse
     }
 
+    /// Until then nothing goes. A time that has passed ends it.
+    package mutating func hold(until time: MonotonicTime, _ now: Now) {
+        heldUntil = time
+        if time > now.monotonic {
+            rounds = [:]
+            questions = [:]
+            busy = []
+        }
+        setDeadline(now)
+    }
+
     package mutating func drain() {
         isDraining = true
         rounds = [:]
@@ -214,6 +229,7 @@ package struct Reaper: Sendable {
     /// The end of each turn, and whenever time has passed.
     package mutating func advance(_ now: Now, _ effects: inout [ReapEffect]) {
         guard limits.isOn, limits.judgesAge, !isDraining else { return }
+        guard heldUntil <= now.monotonic else { return setDeadline(now) }
         if nextWalk == nil { nextWalk = now.monotonic.advanced(by: limits.interval) }
         for number in Array(rounds.keys) {
             guard let round = rounds[number] else { continue }
@@ -300,6 +316,7 @@ package struct Reaper: Sendable {
                 vectors[tree, default: []].append(ReapEntry(key: key, version: note.encoded))
             }
         }
+        guard heldUntil <= now.monotonic else { return }
         var begun: [(ReapRoundKind, [TreeID: [ReapEntry]])] = [
             (.reap, tombstones), (.close, graves), (.expire, expired), (.prune, vectors),
         ]
@@ -513,9 +530,9 @@ package struct Reaper: Sendable {
 
     /// `survey`: what this lane keeps now.
     package mutating func asked(
-        _ question: ReapQuestion, by node: NodeID, survey: HintSurvey, _ effects: inout [ReapEffect]
+        _ question: ReapQuestion, by node: NodeID, survey: HintSurvey, _ now: Now, _ effects: inout [ReapEffect]
     ) {
-        if let refusal = refusal(of: question, by: node) {
+        if let refusal = heldUntil > now.monotonic ? .busy : refusal(of: question, by: node) {
             return answer(question.operation, .refused(refusal), node, &effects)
         }
         switch question.subject {
@@ -585,6 +602,7 @@ package struct Reaper: Sendable {
 
     private mutating func setDeadline(_ now: Now) {
         guard limits.isOn, limits.judgesAge, !isDraining else { return nextDeadline = nil }
+        guard heldUntil <= now.monotonic else { return nextDeadline = heldUntil }
         var due: MonotonicTime?
         func consider(_ time: MonotonicTime?) {
             if let time { due = due.map { min($0, time) } ?? time }

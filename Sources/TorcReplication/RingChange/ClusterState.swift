@@ -201,6 +201,13 @@ package struct ClusterState: Hashable, Sendable {
             fenced: Set(fenced + nodes).sorted(), generation: generation)
     }
 
+    /// The same owners under other addresses: with what the cluster begins that is restored from a backup. Nothing moves.
+    package func restored(at contacts: [NodeID: ByteBuffer]) -> ClusterState {
+        precondition(transition == nil, "copies move")
+        let members = members.map { ClusterMember(claim: $0.claim, contact: contacts[$0.node] ?? $0.contact) }
+        return successor(owners: ring.owners, members: members, transition: nil, fenced: fenced)
+    }
+
     private func successor(
         owners: [NodeID], members: [ClusterMember], transition: RingTransition?, fenced: [NodeID],
         generation: RingGeneration? = nil

@@ -476,6 +476,7 @@ final class LaneDriver: @unchecked Sendable {
     var repairStatistics: RepairStatistics { lane.repairStatistics }
     var reapStatus: [ReapStatus] { lane.reapStatus }
     var reapStatistics: ReapStatistics { lane.reapStatistics }
+    var removalsHeldUntil: MonotonicTime { lane.removalsHeldUntil }
 
     private func repaired(_ id: RequestID, _ report: RepairReport) { repairs.removeValue(forKey: id)?(report) }
 

@@ -41,6 +41,39 @@ import TorcReplication
         #expect(cluster.observations.contains(.hintDeliveryEnded(NodeID(rawValue: 3), delivered: 1)))
     }
 
+    /// What a copy of the stand-in's store lacks must not be missing in an older copy of the primary's.
+    @Test func whileABackupIsMadeAHintStays() {
+        var cluster = LaneCluster(members: 5)
+        cluster.down(3)
+        cluster.ask(1, put("x"))
+        cluster.holdRemovals(until: cluster.now.monotonic.advanced(by: .seconds(30)))
+        cluster.up(3)
+        for _ in 0..<20 { cluster.passes(.seconds(1)) }
+        #expect(kept(cluster, 4, for: 3) == 1)
+        #expect(cluster.object(key, at: 3) == nil)
+        // Nobody has ended it: its time has.
+        for _ in 0..<20 { cluster.passes(.seconds(1)) }
+        #expect(values(cluster.object(key, at: 3)) == ["x"])
+        #expect(kept(cluster, 4, for: 3) == 0)
+    }
+
+    @Test func aHintThatIsOnItsWayWhenABackupBeginsStays() {
+        var cluster = LaneCluster(members: 5)
+        cluster.down(3)
+        cluster.ask(1, put("x"))
+        cluster.syncs = false
+        cluster.up(3)
+        cluster.passes(HintDelivery.firstPause)
+        cluster.holdRemovals(until: cluster.now.monotonic.advanced(by: .seconds(30)))
+        cluster.syncs = true
+        cluster.sync()
+        #expect(values(cluster.object(key, at: 3)) == ["x"])
+        #expect(kept(cluster, 4, for: 3) == 1)
+        cluster.holdRemovals(until: .zero)
+        for _ in 0..<5 { cluster.passes(.seconds(1)) }
+        #expect(kept(cluster, 4, for: 3) == 0)
+    }
+
     @Test func aHintThatChangesWhileItIsDeliveredIsDeliveredAgain() {
         var cluster = LaneCluster(members: 5)
         cluster.down(3)

@@ -94,6 +94,21 @@ import TorcReplication
         #expect(copies(cluster, key()) == 0)
     }
 
+    /// For as long as it says, and no longer; one node is enough.
+    @Test(arguments: [true, false]) func whileABackupIsMadeNothingIsReaped(_ isAtAll: Bool) {
+        var cluster = LaneCluster(members: 4, limits: Self.limits)
+        cluster.ask(1, put("x", key()))
+        cluster.ask(1, .delete(DeleteRequest(key: key())))
+        // A round is under way.
+        passes(&cluster, seconds: 3)
+        let end = cluster.now.monotonic.advanced(by: .seconds(60))
+        if isAtAll { cluster.holdRemovals(until: end) } else { cluster.holdRemovals(until: end, at: 4) }
+        passes(&cluster, seconds: 59)
+        #expect(copies(cluster, key()) == 3 && graves(cluster, key()) == 0)
+        passes(&cluster, seconds: 90)
+        #expect(copies(cluster, key()) == 0)
+    }
+
     @Test func whatComesBeforeTheBurialStays() {
         var cluster = LaneCluster(members: 4, limits: Self.limits)
         cluster.ask(1, put("x", key()))
