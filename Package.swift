@@ -61,6 +61,7 @@ let package = Package(
         // The C boundary.
         .target(name: "CRocksDB", linkerSettings: [.linkedLibrary("rocksdb")]),
         .target(name: "CXXHash", linkerSettings: [.linkedLibrary("xxhash")]),
+        .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
 
         // Pure: no IO, no clock, no randomness of their own.
         .target(
@@ -116,12 +117,17 @@ let package = Package(
         .target(name: "TorcConsole", swiftSettings: swiftSettings),
         .target(
             name: "TorcInspect",
-            dependencies: ["TorcModel", "TorcReplication", "TorcStorage", "TorcConsole", nioCore, arguments, logging],
+            dependencies: [
+                "TorcModel", "TorcReplication", "TorcStorage", "TorcClient", "TorcConsole", "CZlib", nioCore, arguments,
+                logging,
+            ],
             path: "tools/Inspect", swiftSettings: swiftSettings),
 
         .executableTarget(
             name: "torc",
-            dependencies: ["TorcServer", "TorcClient", "TorcLoad", "TorcInspect", "TorcConsole", arguments, logging],
+            dependencies: [
+                "TorcServer", "TorcClient", "TorcLoad", "TorcInspect", "TorcConsole", "TorcStorage", arguments, logging,
+            ],
             swiftSettings: swiftSettings,
             linkerSettings: [.linkedLibrary("jemalloc")]),
         .executableTarget(

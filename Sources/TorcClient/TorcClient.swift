@@ -9,7 +9,7 @@
 public import NIOCore
 import NIOPosix
 import Synchronization
-import TorcModel
+package import TorcModel
 import TorcWire
 
 /// A client of a Torc cluster. One is enough for a program; it may be used from any task.
@@ -95,13 +95,27 @@ public final class TorcClient: Sendable {
         userMetadata: [(name: String, value: String)] = [], lifetimeSeconds: Int? = nil,
         returning: Returned = .nothing
     ) async throws(TorcError) -> PutResult {
+        var metadata = ContentMetadata()
+        metadata.contentType = ByteBuffer(string: contentType)
+        metadata.userMetadata = userMetadata.map {
+            .init(name: ByteBuffer(string: $0.name), value: ByteBuffer(string: $0.value))
+        }
+        return try await put(
+            value, to: key, metadata: metadata, context: context, condition: condition, consistency: consistency,
+            lifetimeSeconds: lifetimeSeconds, returning: returning)
+    }
+
+    /// The same, with all that may be kept with a value.
+    @discardableResult
+    package func put(
+        _ value: ByteBuffer, to key: TorcKey, metadata: ContentMetadata, context: TorcContext? = nil,
+        condition: TorcCondition? = nil, consistency: TorcConsistency? = nil, lifetimeSeconds: Int? = nil,
+        returning: Returned = .nothing
+    ) async throws(TorcError) -> PutResult {
         var options = timeoutOptions
         options.w = consistency?.wire
         var details = RiakPutDetails()
-        details.metadata.contentType = ByteBuffer(string: contentType)
-        details.metadata.userMetadata = userMetadata.map {
-            .init(name: ByteBuffer(string: $0.name), value: ByteBuffer(string: $0.value))
-        }
+        details.metadata = metadata
         if let lifetimeSeconds {
             RiakLifetime.put(UInt64(clamping: lifetimeSeconds), into: &details.metadata)
         }

@@ -1,7 +1,7 @@
 // What a Swift program says to Torc and hears from it.
 
 public import NIOCore
-import TorcModel
+package import TorcModel
 import TorcWire
 
 /// Where a node listens for clients (protocol buffers).
@@ -129,6 +129,12 @@ public struct TorcVersion: Hashable, Sendable {
     /// A deletion that stands beside other versions.
     public var isDeleted: Bool
     private var metadata: ContentMetadata
+    /// All that is kept with the value, but how long it stands.
+    package var content: ContentMetadata {
+        var content = metadata
+        content.userMetadata.removeAll(where: RiakLifetime.isLifetime)
+        return content
+    }
 
     init(_ content: RiakContent) {
         value = content.value

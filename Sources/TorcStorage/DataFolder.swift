@@ -24,6 +24,8 @@ package struct StoreIdentity: Hashable, Sendable {
     package var joinedName: String?
     /// A family of it was made anew, under another name.
     package var hasCopies = false
+    /// A node's part of a backup: it is read, and never served from.
+    package var isBackup = false
 
     package init(cluster: ClusterID, node: NodeID, store: StoreID, ringSize: RingSize, joinedName: String? = nil) {
         self.joinedName = joinedName
@@ -173,6 +175,11 @@ package final class DataFolder: Sendable {
         try Files.replace(path + "/IDENTITY", with: Self.encode(identity, ready: true))
     }
 
+    /// Says in a folder whose database stands whose it is: of a copy that is made file by file.
+    static func label(_ path: String, _ identity: StoreIdentity) throws(StoreError) {
+        try Files.replace(path + "/IDENTITY", with: encode(identity, ready: true))
+    }
+
     private static func check(
         _ path: String, cluster: ClusterID, node: NodeID, ringSize: RingSize, create: Bool
     ) throws(StoreError) -> FolderState {
@@ -181,6 +188,7 @@ package final class DataFolder: Sendable {
         case .vacant:
             guard create else { throw .missing(path: path) }
         case .unfinished(let found), .ready(let found):
+            if found.isBackup { throw .isBackup(path: path) }
             guard found.cluster == cluster else {
                 throw .foreignCluster(path: path, found: found.cluster, expected: cluster)
             }
@@ -254,7 +262,7 @@ extension DataFolder {
             node \(identity.node)
             store \(identity.store)
             ring \(identity.ringSize.partitions)
-            state \(ready ? "ready" : "creating")\(joined)
+            state \(identity.isBackup ? "backup" : ready ? "ready" : "creating")\(joined)
 
             """
         return Array((text + "checksum \(hexadecimal(checksum(text)))\n").utf8)
@@ -289,7 +297,7 @@ extension DataFolder {
             let partitions = Int(try field(4, "ring")), let ringSize = RingSize(partitions: partitions)
         else { throw .damagedIdentity(path: path, reason: "a field is not a number") }
         let state = try field(5, "state")
-        guard state == "ready" || state == "creating" else {
+        guard ["ready", "creating", "backup"].contains(state) else {
             throw .damagedIdentity(path: path, reason: "unknown state '\(state)'")
         }
         let joined = found == declaredFormat ? "" : String(try field(6, "joined"))
@@ -297,6 +305,7 @@ extension DataFolder {
             cluster: ClusterID(rawValue: cluster), node: NodeID(rawValue: node), store: StoreID(rawValue: store),
             ringSize: ringSize, joinedName: joined.isEmpty ? nil : joined)
         identity.hasCopies = found == format
-        return (identity, state == "ready")
+        identity.isBackup = state == "backup"
+        return (identity, state != "creating")
     }
 }

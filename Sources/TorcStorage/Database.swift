@@ -137,6 +137,11 @@ final class Database: @unchecked Sendable {
         try Self.check(torc_compact(handle, family.handle), "compact a column family")
     }
 
+    /// A second database at `path`, which must not exist. Its tables are hard links to this one's.
+    func checkpoint(_ path: String) throws(StoreError) {
+        try Self.check(torc_checkpoint(handle, path), "make a checkpoint")
+    }
+
     /// A family of which a compaction found a table damaged, and what RocksDB says; nil: none since the last call.
     func nextDamage() -> (name: String, detail: String)? {
         var name: UnsafeMutablePointer<CChar>?

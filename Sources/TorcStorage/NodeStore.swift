@@ -16,6 +16,7 @@
 // trusted, and the next start finds out what stands.
 
 import CRocksDB
+import Glibc
 package import Logging
 package import NIOCore
 package import Synchronization
@@ -80,6 +81,9 @@ package final class NodeStore: Sendable {
         self.logger = logger
         retention = Mutex(LogRetention(laneCount: laneCount, log: logNumber))
     }
+
+    /// Where the data folder is.
+    package var path: String { folder.path }
 
     /// By partition number.
     var partitions: [Family?] { families.withLock { $0 } }
@@ -440,6 +444,17 @@ package final class NodeStore: Sendable {
         if let floor { try removeArchivedLogs(below: floor) }
     }
 
+    /// Whether all that stands in the store now is on disk, or is before `patience` is over. Blocks.
+    package func isSynced(within patience: Duration) -> Bool {
+        let through = database.latestSequence
+        let end = ContinuousClock.now + patience
+        while syncedThrough.load(ordering: .acquiring) < through {
+            if ContinuousClock.now > end { return false }
+            usleep(1000)
+        }
+        return true
+    }
+
     /// Writes a batch that holds nothing but the mark of the last sync.
     func writeMark() throws(StoreError) { try write([]) }
 
@@ -460,11 +475,14 @@ package final class NodeStore: Sendable {
     package func close(lanes: [LaneStore], leaves: [LeafTable]) throws(StoreError) {
         for (lane, table) in zip(lanes, leaves) { try lane.storeAllLeaves(of: table) }
         try sync()
-        try database.flush(partitions.compactMap { $0 } + otherFamilies)
+        try flushAll()
         try write([(meta, ByteBuffer(string: MetaKey.clean), ByteBuffer(integer: UInt8(1)))])
         try sync()
         try abandon()
     }
+
+    /// Writes all memtables out.
+    func flushAll() throws(StoreError) { try database.flush(partitions.compactMap { $0 } + otherFamilies) }
 
     /// Closes as a crash would: nothing is stored, flushed or marked.
     package func abandon() throws(StoreError) {

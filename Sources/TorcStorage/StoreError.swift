@@ -15,6 +15,8 @@ package enum StoreError: Error, Hashable, Sendable {
     case newerFormat(path: String, found: Int, supported: Int)
     case damagedIdentity(path: String, reason: String)
     case missing(path: String)
+    /// What stands there is a node's part of a backup, which may be read and never served from.
+    case isBackup(path: String)
     /// A folder that holds files, none of which says that it is Torc's.
     case notADataFolder(path: String)
     /// Parts of a data folder without the others.
@@ -78,6 +80,11 @@ extension StoreError: CustomStringConvertible {
                 """
         case .missing(let path):
             return "there is no data folder at \(path): correct the path, or let the server make one"
+        case .isBackup(let path):
+            return """
+                \(path) is part of a backup: nothing serves from it. Make a data folder of it with `torc backup restore`, in \
+                a cluster of its own
+                """
         case .notADataFolder(let path):
             return "\(path) holds files that are not Torc's: choose an empty folder, or one that does not exist yet"
         case .halfMade(let path, let lacking):

@@ -58,8 +58,9 @@ class Node:
 
 
 class ChangingCluster:
-    def __init__(self, folder, torc, count, partitions=32):
+    def __init__(self, folder, torc, count, partitions=32, name="changing"):
         self.folder = folder
+        self.name = name
         self.torc = torc
         self.partitions = partitions
         self.shown = []          # the commands and what they printed
@@ -72,7 +73,7 @@ class ChangingCluster:
 
     def configure(self, node, members=None):
         with open(node.config, "w") as f:
-            f.write(f"node:\n  name: {node.name}\ndata-folder: {node.data}\ncluster:\n  name: changing\n"
+            f.write(f"node:\n  name: {node.name}\ndata-folder: {node.data}\ncluster:\n  name: {self.name}\n"
                     f"  key-file: {self.key}\n  partitions: {self.partitions}\n")
             if members:
                 f.write("  members:\n" + "".join(f"    - {m.name}=127.0.0.1:{m.peer}\n" for m in members))

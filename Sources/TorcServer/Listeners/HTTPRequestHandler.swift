@@ -16,6 +16,8 @@ final class HTTPRequestHandler: Sendable {
     private let repair: RepairEndpoint
     private let ring: RingEndpoint
     private let tombstones: TombstoneEndpoint
+    private let backup: BackupEndpoint
+    private let explain: ExplainEndpoint
     private let translator: RiakHTTPTranslator
     /// A longer body is refused.
     private let bodyLimit: Int
@@ -25,13 +27,16 @@ final class HTTPRequestHandler: Sendable {
 
     init(
         gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint, ring: RingEndpoint,
-        tombstones: TombstoneEndpoint, clusterKey: ClusterKey, bodyLimit: Int,
+        tombstones: TombstoneEndpoint, backup: BackupEndpoint, explain: ExplainEndpoint, clusterKey: ClusterKey,
+        bodyLimit: Int,
         clusterStatus: @escaping @Sendable () async -> ClusterStatus
     ) {
         self.gateways = gateways
         self.repair = repair
         self.ring = ring
         self.tombstones = tombstones
+        self.backup = backup
+        self.explain = explain
         self.statistics = statistics
         self.clusterStatus = clusterStatus
         translator = RiakHTTPTranslator(clusterKey: clusterKey)
@@ -46,6 +51,8 @@ final class HTTPRequestHandler: Sendable {
             return Self.json(await clusterStatus().json())
         }
         if let response = await tombstones.respond(to: request) { return response }
+        if let response = await backup.respond(to: request) { return response }
+        if let response = await explain.respond(to: request) { return response }
         if let response = await repair.respond(to: request) {
             return request.method == .head ? response.createHeadResponse() : response
         }

@@ -39,15 +39,16 @@ final class TombstoneEndpoint: Sendable {
                 + "\"tombstones\":\(row.tombstones),\"graves\":\(row.graves),\"expired\":\(row.expired),"
                 + "\"vectors\":\(row.vectors),"
                 + "\"leader\":\(LineLogHandler.jsonString(name(row.leader))),"
-                + "\"waits_for\":\(row.obstacle.map { LineLogHandler.jsonString(text($0)) } ?? "null")}"
+                + "\"waits_for\":\(row.obstacle.map { LineLogHandler.jsonString(Self.text($0, directory)) } ?? "null")}"
         }
         return Self.json(.ok, "{\"totals\":\(statistics.json),\"trees\":[\(trees.joined(separator: ","))]}\n")
     }
 
     private func name(_ node: NodeID) -> String { directory.name(of: node) }
 
-    private func text(_ obstacle: ReapObstacle) -> String {
-        switch obstacle {
+    static func text(_ obstacle: ReapObstacle, _ directory: ClusterDirectory) -> String {
+        func name(_ node: NodeID) -> String { directory.name(of: node) }
+        return switch obstacle {
         case .unreachable(let node): "\(name(node)), which cannot be reached or is suspected"
         case .silent(let node): "\(name(node)), which does not answer"
         case .refused(let node, let refusal): "\(name(node)), which refuses: \(refusal)"

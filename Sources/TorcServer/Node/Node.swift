@@ -166,6 +166,12 @@ package final class Node: @unchecked Sendable {
                     configuration: configuration, cluster: identity.cluster, loops: loops, directory: directory,
                     store: opened.store),
                 tombstones: TombstoneEndpoint(loops: loops, directory: directory),
+                backup: BackupEndpoint(
+                    configuration: configuration, identity: (identity.cluster, identity.incarnation), loops: loops,
+                    directory: directory, store: opened.store, threads: readers, logger: logger),
+                explain: ExplainEndpoint(
+                    configuration: configuration, loops: loops, directory: directory, store: opened.store,
+                    threads: readers),
                 clusterKey: configuration.clusterKey,
                 bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
                 clusterStatus: { await ClusterStatus.collect(configuration, directory, loops) }),
