@@ -23,6 +23,7 @@ struct Torc: AsyncParsableCommand {
               torc cluster status                       the members, as one node sees them
               torc cluster join                         how nodes are added; also leave, remove, replace
               torc cluster repair --wait                compare a node's replicas with all others' now
+              torc explain carts alice --nodes …        what every node holds of an object, and why
               torc backup create --to DIR --nodes …     all nodes, while they serve; also list, verify, restore
               torc inspect info DIR                     what a data folder holds; also verify, repair, …
               torc bench load --put                     measure a running cluster
@@ -30,7 +31,7 @@ struct Torc: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, GetCommand.self, PutCommand.self, DeleteCommand.self, PingCommand.self,
-            ClusterCommand.self, BackupCommand.self, InspectCommand.self, BenchCommand.self,
+            ClusterCommand.self, ExplainCommand.self, BackupCommand.self, InspectCommand.self, BenchCommand.self,
             VersionCommand.self,
         ])
 

@@ -14,6 +14,7 @@ package struct InspectCommand: AsyncParsableCommand {
               torc inspect verify data/node1            read everything, and say what is wrong
               torc inspect diff data/node1 data/node2   what two replicas differ in
               torc inspect repair data/node1 --dry-run  what would be done about it
+              torc inspect explain carts alice data/*   how copies of an object in several folders compare
 
             DIR is a node's data folder, a copy of one or a backup. What only looks works on the folder of a running node, too.
             """,
@@ -23,6 +24,7 @@ package struct InspectCommand: AsyncParsableCommand {
             BucketsCommand.self, CountCommand.self, HintsCommand.self, TombstonesCommand.self, MerkleCommand.self,
             HistogramCommand.self, LocateCommand.self, DumpCommand.self, VerifyCommand.self, DiffCommand.self,
             RepairCommand.self, PurgeHintsCommand.self, RebuildMerkleCommand.self, CompactCommand.self,
+            ExplainFoldersCommand.self, ExportCommand.self, ImportCommand.self,
         ])
 
     package init() {}
