@@ -169,10 +169,11 @@ package final class DataFolder: Sendable {
 
     /// Before a family is made anew for the first time.
     func noteCopies() throws(StoreError) {
-        guard !hasCopies.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        guard !hasCopies.load(ordering: .acquiring) else { return }
         var identity = identity
         identity.hasCopies = true
         try Files.replace(path + "/IDENTITY", with: Self.encode(identity, ready: true))
+        hasCopies.store(true, ordering: .releasing)
     }
 
     /// Says in a folder whose database stands whose it is: of a copy that is made file by file.

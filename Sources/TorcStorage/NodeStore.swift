@@ -237,6 +237,7 @@ package final class NodeStore: Sendable {
                 throw .damagedMeta(path: folder.path, detail: detail)
             }
         }
+        if families.keys.contains(where: { FamilyName.generation(of: $0) > 0 }) { try folder.noteCopies() }
         // Of a family and its copy one goes.
         for (base, generations) in Dictionary(grouping: families.keys, by: FamilyName.base) where generations.count > 1
         {

@@ -99,10 +99,15 @@ package struct RESPCommandError: Error, Hashable, Sendable {
 
 extension RESPCommand {
     package static let databases = 16
+    /// Of commands and options.
+    static let maximumNameBytes = 64
+    /// A longer one could keep an event loop busy for as long as it likes.
+    static let maximumPatternBytes = 1 << 10
     /// Of one command: MGET, DEL, EXISTS and their like.
     package static let maximumKeys = 10_000
 
     package init(_ words: [ByteBuffer]) throws(RESPCommandError) {
+        guard words[0].readableBytes <= Self.maximumNameBytes else { throw RESPCommandError("ERR unknown command") }
         let name = String(buffer: words[0]).uppercased()
         var rest = Words(name, words.dropFirst())
         switch name {
@@ -131,20 +136,32 @@ extension RESPCommand {
             guard String(buffer: try rest.word()).uppercased() == "GET" else {
                 throw RESPCommandError("ERR CONFIG can GET here, no more: the node's configuration is its file's")
             }
-            var patterns = [try rest.word()]
-            while let pattern = rest.next() { patterns.append(pattern) }
+            var patterns = [try rest.pattern()]
+            while !rest.isEmpty { patterns.append(try rest.pattern()) }
+            guard patterns.count <= Self.maximumNameBytes else { throw Words.syntax }
             self = .configuration(patterns)
         case "DBSIZE": self = .count
         case "SCAN": self = try Self.scan(&rest)
         case "QUIT": self = .quit
         case "RESET": self = .reset
         case "MGET": self = .keys(try rest.keys().map { ($0, .get) }, .each)
-        case "MSET": self = .keys(try rest.pairs().map { ($0, .put(RESPKeyCommand.Put(value: $1))) }, .ok)
-        case "DEL", "UNLINK": self = .keys(try rest.keys().map { ($0, .delete) }, .sum)
+        case "MSET":
+            // Of two values for one key the last.
+            var last: [ByteBuffer: ByteBuffer] = [:]
+            let pairs = try rest.pairs()
+            for (key, value) in pairs { last[key] = value }
+            let keys = Self.distinct(pairs.map(\.0))
+            self = .keys(keys.map { ($0, .put(RESPKeyCommand.Put(value: last[$0]!))) }, .ok)
+        case "DEL", "UNLINK": self = .keys(Self.distinct(try rest.keys()).map { ($0, .delete) }, .sum)
         case "EXISTS", "TOUCH": self = .keys(try rest.keys().map { ($0, .exists) }, .sum)
         default: self = .keys([try Self.keyCommand(name, &rest)], nil)
         }
         try rest.end()
+    }
+
+    private static func distinct(_ keys: [ByteBuffer]) -> [ByteBuffer] {
+        var seen: Set<ByteBuffer> = []
+        return keys.filter { seen.insert($0).inserted }
     }
 
     private static func keyCommand(
@@ -244,7 +261,7 @@ extension RESPCommand {
         case "GETNAME": return .getName
         case "ID": return .id
         case "INFO": return .info
-        case "SETINFO", "NO-EVICT", "NO-TOUCH", "REPLY":
+        case "SETINFO", "NO-EVICT", "NO-TOUCH":
             rest.skip()
             return .noted
         case "CONSISTENCY":
@@ -265,7 +282,7 @@ extension RESPCommand {
         var count = 10
         while let option = rest.option() {
             switch option {
-            case "MATCH": pattern = try rest.word()
+            case "MATCH": pattern = try rest.pattern()
             case "COUNT":
                 guard let number = RESPReader.number(try rest.word()), number > 0 else { throw Words.syntax }
                 count = min(number, Self.maximumKeys)
@@ -283,6 +300,8 @@ extension RESPCommand {
 /// The words of a command after its name.
 private struct Words {
     static let syntax = RESPCommandError("ERR syntax error")
+    /// In microseconds since 1970: the year 9999.
+    private static let latestInstant: UInt64 = 253_402_300_799_000_000
 
     private let name: String
     private var words: ArraySlice<ByteBuffer>
@@ -294,7 +313,6 @@ private struct Words {
 
     var isEmpty: Bool { words.isEmpty }
 
-    mutating func next() -> ByteBuffer? { words.popFirst() }
     mutating func skip() { words = [] }
 
     mutating func word() throws(RESPCommandError) -> ByteBuffer {
@@ -305,7 +323,17 @@ private struct Words {
     }
 
     mutating func optional() throws(RESPCommandError) -> ByteBuffer? { words.popFirst() }
-    mutating func option() -> String? { words.popFirst().map { String(buffer: $0).uppercased() } }
+    mutating func option() -> String? {
+        words.popFirst().map { $0.readableBytes > RESPCommand.maximumNameBytes ? "?" : String(buffer: $0).uppercased() }
+    }
+
+    mutating func pattern() throws(RESPCommandError) -> ByteBuffer {
+        let pattern = try word()
+        guard pattern.readableBytes <= RESPCommand.maximumPatternBytes else {
+            throw RESPCommandError("ERR a pattern has at most \(RESPCommand.maximumPatternBytes) bytes")
+        }
+        return pattern
+    }
 
     mutating func key() throws(RESPCommandError) -> ByteBuffer {
         let key = try word()
@@ -343,7 +371,8 @@ private struct Words {
         guard let number = RESPReader.number(try word()) else {
             throw RESPCommandError("ERR value is not an integer or out of range")
         }
-        let longest = unit.hasSuffix("AT") ? UInt64.max : UInt64(PutRequest.longestLifetimeSeconds) * 1_000_000
+        let longest =
+            unit.hasSuffix("AT") ? Self.latestInstant : UInt64(PutRequest.longestLifetimeSeconds) * 1_000_000
         let (microseconds, isTooMuch) = UInt64(max(number, 0)).multipliedReportingOverflow(by: perUnit)
         guard !isTooMuch, microseconds <= longest, number > 0 || mayBePast else {
             throw RESPCommandError("ERR invalid expire time in '\(name.lowercased())' command")

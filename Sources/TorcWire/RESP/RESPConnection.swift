@@ -17,8 +17,8 @@ package struct RESPLimits: Sendable {
     package var commandBytes = 64 << 20
     /// Commands under way; further ones stay unread.
     package var pipelinedCommands = 128
-    /// Bytes of commands under way; further ones stay unread.
-    package var requestBytes = 16 << 20
+    /// Bytes of commands under way and of answers that wait for those before them; further commands stay unread.
+    package var pipelinedBytes = 16 << 20
     /// How long a connection that is closed for an error goes on throwing away what the client sends.
     package var closingTime: TimeAmount = .seconds(1)
     /// What a connection begins with.
@@ -177,7 +177,7 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
 
     private var hasRoom: Bool {
         isWritable && held == nil && !window.hasExclusive && window.count < limits.pipelinedCommands
-            && window.requestBytes < limits.requestBytes
+            && window.bytes < limits.pipelinedBytes
     }
 
     private var wantsBytes: Bool {
@@ -217,6 +217,10 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
     }
 
     private func take(_ words: [ByteBuffer]) {
+        // A browser that was led here: what stands in the body is not to be carried out.
+        if let first = words.first, ["POST", "HOST:"].contains(String(buffer: first).uppercased()) {
+            return fail("ERR Protocol error: this is not HTTP")
+        }
         let command: RESPCommand
         do throws(RESPCommandError) { command = try RESPCommand(words) } catch { return reply(.error(error.message)) }
         let bytes = words.reduce(0) { $0 + $1.readableBytes }
@@ -227,7 +231,8 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
             let (sequence, runs) = window.admit(
                 RESPWindow.Running([operation(part, of: key)], nil), of: key, bytes: bytes)
             if runs { proceed(sequence) }
-        case .keys, .scan, .count:
+        case .keys, .scan, .count, .hello, .reset:
+            // The version of the protocol is that of all answers before it.
             if window.isEmpty { runAlone(command, bytes: bytes) } else { held = (command, bytes) }
         default: reply(answer(to: command))
         }
@@ -247,6 +252,7 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
             list(
                 RESPWindow.Listing(scan: (bucket, pattern, count)), from: RingPosition(rawValue: cursor), bytes: bytes)
         case .count: list(RESPWindow.Listing(), from: nil, bytes: bytes)
+        case .hello, .reset: reply(answer(to: command))
         default: preconditionFailure("a command that runs beside others: \(command)")
         }
     }
@@ -407,7 +413,10 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
         flush()
         guard becauseOfError else {
             state = .closed
-            context.close(promise: nil)
+            // What the client has not read yet is sent first.
+            let written = context.eventLoop.makePromise(of: Void.self)
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: written)
+            written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
             return
         }
         state = .discarding

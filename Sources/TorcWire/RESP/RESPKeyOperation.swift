@@ -122,7 +122,8 @@ package struct RESPKeyOperation: Sendable {
         let from = isInstant ? 0 : object.instant.microseconds
         guard expiry.microseconds > from else { return isInstant ? 0 : -2 }
         // As Redis has it: what is left is rounded.
-        return Int((expiry.microseconds - from + unit / 2) / unit)
+        let left = expiry.microseconds - from
+        return Int(clamping: left / unit + (left % unit >= unit / 2 ? 1 : 0))
     }
 
     private static func allows(
@@ -141,7 +142,7 @@ package struct RESPKeyOperation: Sendable {
         switch expiry {
         case nil: nil
         case .at(let instant): instant
-        case .after(let microseconds): WallTime(microseconds: now.microseconds + microseconds)
+        case .after(let microseconds): WallTime(microseconds: now.microseconds &+ microseconds)
         }
     }
 

@@ -74,7 +74,8 @@ struct RESPWindow {
     /// Beside each entry its key's place on the ring, 0 when it holds no key up.
     private var positions = CircularBuffer<UInt64>(initialCapacity: 16)
     private var firstSequence: UInt64 = 0
-    private(set) var requestBytes = 0
+    /// Of commands under way, and of answers that wait for others.
+    private(set) var bytes = 0
     /// Of the one that runs alone.
     private(set) var hasExclusive = false
 
@@ -83,7 +84,7 @@ struct RESPWindow {
 
     /// A command of one key: it runs at once, or after the earlier one of that key.
     mutating func admit(_ running: Running, of key: ObjectKey, bytes: Int) -> (sequence: UInt64, runs: Bool) {
-        let isBlocked = positions.contains(key.position.rawValue)
+        let isBlocked = key.position.rawValue != 0 && positions.contains(key.position.rawValue)
         let sequence = add(
             Entry(
                 key: key, bytes: bytes, state: isBlocked ? .waiting : .running(running),
@@ -98,11 +99,13 @@ struct RESPWindow {
         return add(Entry(key: nil, bytes: bytes, state: state))
     }
 
-    mutating func admit(answered value: RESPValue) { _ = add(Entry(key: nil, bytes: 0, state: .answered(value))) }
+    mutating func admit(answered value: RESPValue) {
+        _ = add(Entry(key: nil, bytes: value.byteCount, state: .answered(value)))
+    }
 
     private mutating func add(_ entry: Entry) -> UInt64 {
         let sequence = firstSequence + UInt64(entries.count)
-        requestBytes += entry.bytes
+        bytes += entry.bytes
         entries.append(entry)
         positions.append(0)
         return sequence
@@ -120,8 +123,9 @@ struct RESPWindow {
     mutating func answer(_ sequence: UInt64, with value: RESPValue) -> (sequence: UInt64, Running)? {
         guard let index = index(of: sequence) else { return nil }
         entries[index].state = .answered(value)
-        requestBytes -= entries[index].bytes
-        entries[index].bytes = 0
+        // An answer waits for those before it, and counts as its command did.
+        bytes += value.byteCount - entries[index].bytes
+        entries[index].bytes = value.byteCount
         hasExclusive = false
         let offset = Int(sequence - firstSequence)
         let position = positions[positions.index(positions.startIndex, offsetBy: offset)]
@@ -142,6 +146,7 @@ struct RESPWindow {
     /// The oldest command's answer, when it is there.
     mutating func takeAnswered() -> RESPValue? {
         guard let first = entries.first, case .answered(let value) = first.state else { return nil }
+        bytes -= first.bytes
         entries.removeFirst()
         positions.removeFirst()
         firstSequence += 1
@@ -160,7 +165,7 @@ struct RESPWindow {
         firstSequence += UInt64(entries.count)
         entries.removeAll()
         positions.removeAll()
-        requestBytes = 0
+        bytes = 0
         hasExclusive = false
         return operations
     }

@@ -343,6 +343,54 @@ private struct Connection {
         #expect(!connection.channel.isActive)
     }
 
+    /// What a browser sends that was led here is not carried out.
+    @Test func whatIsHTTPEndsTheConnection() throws {
+        let connection = try Connection()
+        try connection.sendBytes("POST / HTTP/1.1\r\nHost: x\r\n\r\nSET k v\r\n")
+        #expect(connection.store.submitted.isEmpty)
+        #expect(try connection.answers().hasPrefix("-ERR Protocol error"))
+    }
+
+    /// An end that no clock comes to: refused, and where a record has it all the same, no trap.
+    @Test func endsThatNoClockComesTo() throws {
+        let connection = try Connection()
+        let store = connection.store
+        try connection.send("SET k v PXAT 18446744073709551", "SET k v EXAT 9223372036854775807")
+        #expect(try connection.answers().split(separator: "|").allSatisfy { $0.hasPrefix("-ERR ") })
+        #expect(store.submitted.isEmpty)
+        try connection.send("EXPIRETIME k", "PTTL k", "PEXPIRETIME k")
+        for index in 0..<3 { store.found(index, "v", until: .max) }
+        #expect(try connection.answers() == ":18446744073710|:18446744072709552|:18446744073709552|")
+    }
+
+    @Test func aKeyNamedTwiceCountsOnce() throws {
+        let connection = try Connection()
+        let store = connection.store
+        try connection.send("DEL k k", "MSET k 1 k 2")
+        #expect(store.asked == ["head k"])
+        store.absent(0)
+        #expect(try connection.answers() == ":0|")
+        #expect(store.asked.dropFirst() == ["put k=2"])
+    }
+
+    @Test func aLongPatternIsRefused() throws {
+        let connection = try Connection()
+        let line = "*4\r\n$4\r\nSCAN\r\n$1\r\n0\r\n$5\r\nMATCH\r\n$2000\r\n\(String(repeating: "[", count: 2000))\r\n"
+        try connection.sendBytes(line)
+        #expect(try connection.answers().hasPrefix("-ERR a pattern has at most"))
+        #expect(connection.store.listings.isEmpty)
+    }
+
+    /// The version is said behind what was asked before it, and does not change how that is answered.
+    @Test func anotherVersionWaitsItsTurn() throws {
+        let connection = try Connection()
+        try connection.send("GET a", "HELLO 3", "GET a")
+        connection.store.absent(0)
+        #expect(try connection.answers().hasPrefix("$-1|%7|"))
+        connection.store.absent(1)
+        #expect(try connection.answers() == "_|")
+    }
+
     @Test func bytesComeAsTheyLike() throws {
         let text = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$10\r\n0123456789\r\n*1\r\n$4\r\nPING\r\n\r\nPING 'a b'\r\n"
         for step in [1, 2, 3, 7, 100] {
