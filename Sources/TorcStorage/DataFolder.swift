@@ -223,12 +223,20 @@ package final class DataFolder: Sendable {
     package static func holder(of path: String) throws(StoreError) -> Int32? {
         var status = stat()
         guard stat(normalized(path) + "/LOCK", &status) == 0 else { return nil }
+        // Disks that were made alike have files of the same number: what the file says of its holder tells them apart, as the
+        // device does, where the list has the one that `stat` has.
+        let noted = String(decoding: (try? Files.read(normalized(path) + "/LOCK", limit: 32)) ?? [], as: UTF8.self)
+        let device = [gnu_dev_major(status.st_dev), gnu_dev_minor(status.st_dev)].map { number in
+            (number < 16 ? "0" : "") + String(number, radix: 16)
+        }
         let text = String(decoding: try Files.read("/proc/locks", limit: 4 << 20), as: UTF8.self)
         for line in text.split(separator: "\n") {
             // 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
             let fields = line.split(separator: " ")
-            guard fields.count >= 6, fields[1] == "FLOCK",
-                let inode = fields[5].split(separator: ":").last.flatMap({ UInt64($0) }), inode == status.st_ino
+            guard fields.count >= 6, fields[1] == "FLOCK" else { continue }
+            let file = fields[5].split(separator: ":").map(String.init)
+            guard file.count == 3, UInt64(file[2]) == UInt64(status.st_ino),
+                Array(file.prefix(2)) == device || noted.prefix(while: \.isNumber) == fields[4]
             else { continue }
             return Int32(fields[4])
         }

@@ -182,8 +182,11 @@ extension NodeStore {
                 }
                 let storageKey = iterator.key
                 let record = iterator.value
-                if let position = storageKey.getInteger(at: storageKey.readerIndex, as: UInt64.self) {
-                    leaf = max(leaf, layout.leaf(of: RingPosition(rawValue: position)))
+                // One that belongs elsewhere says nothing of how far this walk is.
+                if let position = storageKey.getInteger(at: storageKey.readerIndex, as: UInt64.self).map(
+                    RingPosition.init(rawValue:)), layout.ringSize.partition(of: position) == partition
+                {
+                    leaf = max(leaf, layout.leaf(of: position))
                 }
                 // What cannot be decoded stays as it is: it has a key, and is mended by it.
                 if let hashSeed, let key = try? ObjectKey(storageKey: storageKey),

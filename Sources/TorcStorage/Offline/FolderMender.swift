@@ -11,7 +11,7 @@
 //   a partition's family is gone          made anew, empty
 //   a record that does not belong there   taken out
 //   leaves that lie                       noted, for the next start to compute them
-//   a hint for nobody                     taken out
+//   a hint that cannot be decoded         taken out
 //
 // The rule: what may have been lost counts for nobody. Every leaf from which something may be gone is noted in `meta` as
 // lost (`DamageTable`), as a running node does it that has met damage: until the partition has been compared with all its
@@ -39,9 +39,8 @@ package struct MendPlan: Hashable, Sendable {
     package var missingPartitions: Set<PartitionID> = []
     /// With records that cannot be decoded, or that belong to another.
     package var partitionsWithBadRecords: Set<PartitionID> = []
-    package var untrustedLeaves: Set<PartitionID> = []
-    /// Nodes that are gone for good, and hints that cannot be decoded.
-    package var goneTargets: Set<NodeID> = []
+    /// With the leaves that do not follow from the records: what they count may have stood there.
+    package var untrustedLeaves: [PartitionID: Set<Int>] = [:]
     package var hasBadHints = false
 
     // What a person asks for, of a folder that is sound.
@@ -89,6 +88,10 @@ package final class FolderMender {
     private var report: MendReport
     /// Something of every partition may be gone.
     private var hasLostAll = false
+    /// The manifest that was rebuilt said which partitions there were.
+    private var knowsPartitions = true
+    /// What is mended has taken the former state's place: `work` is that now.
+    private var stands = false
     /// What the log says of `meta` behind the damage.
     private var rescuedMeta: [(key: ByteBuffer, value: ByteBuffer?)] = []
 
@@ -145,14 +148,14 @@ package final class FolderMender {
     private func run() throws(StoreError) -> MendReport {
         // Of a run that was interrupted; nothing in it is the only copy of anything.
         if case .copy = place { try Files.removeFolder(work) }
-        try clone()
         do throws(StoreError) {
+            try clone()
             try mendFiles()
             try mendContent()
             try finish()
         } catch {
             // What was there stands; this is a part of what would have been.
-            try? Files.removeFolder(work)
+            if !stands { try? Files.removeFolder(work) }
             throw error
         }
         return report
@@ -191,6 +194,9 @@ package final class FolderMender {
             if try DataFolder.identity(of: work).hasCopies { try folder.noteCopies() }
             try Files.syncFolder(databasePath)
             try Files.exchange(databasePath, folder.databasePath)
+            stands = true
+            try Files.syncFolder(folder.path)
+            try Files.syncFolder(work)
         case .copy(let target):
             try Files.syncFolder(databasePath)
             try Files.syncFolder(work)
@@ -205,12 +211,17 @@ package final class FolderMender {
             let rebuild = ManifestRebuild(self)
             let outcome = try rebuild.run()
             hasLostAll = true
-            rescuedMeta = outcome.rescuedMeta
+            knowsPartitions = outcome.knowsPartitions
             for step in outcome.steps { done(step) }
             return
         }
         if !plan.lostTables.isEmpty { try removeTables() }
         let manifest = try ManifestContent.read(database: databasePath)
+        // RocksDB would go back to an older state without a word, and remove the tables of the newer.
+        guard manifest.isSound else {
+            throw .corruption(
+                operation: "mend", detail: "the manifest is damaged: `torc inspect verify` and `repair` come first")
+        }
         let (inspection, _) = try LogScan.read(folder: work, layout: layout)
         if case .refuse(let damageAt, let lastMark) = inspection.verdict {
             guard plan.cutsLog else {
@@ -221,6 +232,8 @@ package final class FolderMender {
                 var rescued: [(key: ByteBuffer, value: ByteBuffer?)] = []
                 for file in inspection.files.drop(while: { $0 != damage.file }) {
                     let number = UInt64(Files.name(of: file).dropLast(4)) ?? 0
+                    // What stands in older files is in tables of `meta`, and may be overwritten there.
+                    guard number >= manifest.oldestLog(of: meta) else { continue }
                     _ = try replay.read(file, number: number, from: file == damage.file ? damage.offset : 0) {
                         changes, _ throws(StoreError) in
                         rescued += changes.map { ($0.key, $0.value) }
@@ -314,6 +327,11 @@ package final class FolderMender {
             }
         }
         var missing = plan.missingPartitions
+        if !knowsPartitions, families[FamilyName.merkle] == nil || lostTableFamilies.contains(FamilyName.merkle) {
+            // One of which nothing is left would begin empty, and count.
+            throw .damagedMeta(
+                path: folder.path, detail: "neither the manifest nor the leaves say which partitions were here")
+        }
         if hasLostAll, let merkle = families[FamilyName.merkle] {
             missing.formUnion(try partitions(notedIn: merkle, database))
         }
@@ -339,11 +357,13 @@ package final class FolderMender {
         for name in lostTableFamilies.sorted() {
             if let partition = FamilyName.partition(of: name) { lose(partition, &table, families) }
         }
-        for partition in plan.untrustedLeaves.sorted() {
-            change(partition, &table, families) { _ in }
+        for (partition, leaves) in plan.untrustedLeaves.sorted(by: { $0.key < $1.key }) {
+            change(partition, &table, families) { entry in
+                entry.lost = Set(entry.lost).union(leaves.map { UInt16($0) }).sorted()
+            }
             done("the leaves of \(FamilyName.name(of: partition)) are computed by the next start")
         }
-        if !plan.goneTargets.isEmpty || plan.hasBadHints || plan.purgesHints || !plan.purgedTargets.isEmpty {
+        if plan.hasBadHints || plan.purgesHints || !plan.purgedTargets.isEmpty {
             try removeHints(database, families)
         }
         if hasLostAll {
@@ -475,7 +495,6 @@ package final class FolderMender {
             let target = key.getInteger(at: key.readerIndex, as: UInt64.self).map(NodeID.init(rawValue:))
             var reason = plan.purgesHints ? "purged" : nil
             if let target, plan.purgedTargets.contains(target) { reason = "purged" }
-            if let target, plan.goneTargets.contains(target) { reason = "kept for \(target), which is gone" }
             if plan.hasBadHints { reason = reason ?? StoredHintFault.find(key: key, value: value)?.description }
             if let reason {
                 try quarantine.keep(record: key, value, of: name, because: reason)

@@ -25,18 +25,32 @@ package struct FolderTables: Sendable {
     package func path(of number: UInt64) -> String { "\(database)/\(ManifestContent.fileName(number))" }
 
     /// Opens a table and reads all of it, where `checksums` are asked for. `family`: for which it was written; nil: it
-    /// cannot be opened. `problem`: nil where it is sound.
-    package func check(_ number: UInt64, checksums: Bool) -> (family: String?, problem: String?) {
+    /// cannot be opened. `problem`: nil where it is sound. Throws when the system does not let it be read: that is no damage.
+    package func check(
+        _ number: UInt64, checksums: Bool
+    ) throws(StoreError) -> (family: String?, problem: String?) {
         var facts = torc_table_facts()
         let error = torc_table_check(path(of: number), checksums, &facts)
         defer { torc_table_facts_free(&facts) }
         let family = facts.family.map { String(cString: $0) }
         guard error.code != TORC_OK else { return (family, nil) }
-        return (family, StoreError(error, "read \(ManifestContent.fileName(number))").detail)
+        let failure = StoreError(error, "read \(ManifestContent.fileName(number))")
+        switch failure {
+        case .inputOutput, .diskFull: throw failure
+        default: return (family, failure.detail)
+        }
     }
 }
 
 extension StoreError {
+    /// The system does not let something be read or written; whether it is damaged, that does not say.
+    package var isOfTheSystem: Bool {
+        switch self {
+        case .inputOutput, .diskFull: true
+        default: false
+        }
+    }
+
     /// What RocksDB or the system said, without Torc's words around it.
     package var detail: String {
         switch self {

@@ -19,6 +19,8 @@ final class LogReplay {
     private var batch: [Change] = []
     /// Changes of families that are not wanted, or not known.
     private(set) var passedOver = 0
+    /// Something could be read behind damage: that is no torn end.
+    private(set) var readsBehindDamage = false
 
     /// `guesses`: the manifest that said which id is which family is damaged. A key says by itself where it belongs.
     init(wanting families: [UInt32: String], guesses: RingSize? = nil) {
@@ -58,6 +60,7 @@ final class LogReplay {
                 var count: UInt32 = 0
                 let error = torc_batch_visit(position.bytes, position.length, &visitor, &sequence, &count)
                 torc_error_free(error)
+                if isDamaged { readsBehindDamage = true }
                 if error.code != TORC_OK { isDamaged = true }
                 if error.code == TORC_OK, position.start >= offset { try body(batch, isDamaged) }
             case TORC_LOG_DAMAGE: isDamaged = true

@@ -33,6 +33,10 @@ package struct ManifestContent: Sendable {
     /// Edits that cannot be read. RocksDB takes what stands before one for the whole where its length is damaged, and goes back
     /// to an older state without a word.
     package private(set) var unreadable = 0
+    /// The last of them is the file's end, as a crash leaves it: RocksDB passes over it.
+    package private(set) var endsTorn = false
+    /// Log files with smaller numbers are done with for a family, by its id.
+    private var oldestLogs: [UInt32: UInt64] = [:]
     /// Edits that this build does not understand.
     package private(set) var unknown = 0
 
@@ -45,6 +49,11 @@ package struct ManifestContent: Sendable {
     package static func number(ofTable name: String) -> UInt64? {
         name.hasSuffix(".sst") ? UInt64(name.dropLast(4)) : nil
     }
+
+    /// RocksDB reads it as it was written. A table that it names and that is not there is another matter.
+    package var isSound: Bool { file != nil && unknown == 0 && (unreadable == 0 || unreadable == 1 && endsTorn) }
+
+    func oldestLog(of family: UInt32) -> UInt64 { max(oldestLog, oldestLogs[family] ?? 0) }
 
     package func family(of table: Table) -> String? { families[table.familyID] }
     package func familyID(of name: String) -> UInt32? { families.first { $0.value == name }?.key }
@@ -71,9 +80,12 @@ package struct ManifestContent: Sendable {
             try Database.check(torc_log_reader_next(reader, &item, &position), "read the manifest")
             switch item {
             case TORC_LOG_RECORD:
+                content.endsTorn = false
                 let bytes = UnsafeRawBufferPointer(start: position.bytes, count: position.length)
                 if !content.apply(ByteBuffer(bytes: bytes)) { content.unknown += 1 }
-            case TORC_LOG_DAMAGE: content.unreadable += 1
+            case TORC_LOG_DAMAGE:
+                content.unreadable += 1
+                content.endsTorn = true
             default: return content
             }
         }
@@ -116,11 +128,13 @@ package struct ManifestContent: Sendable {
         var deleted: [UInt64] = []
         var new: [Table] = []
         var oldest = oldestLog
+        var ownLog: UInt64 = 0
         do {
             while reader.readableBytes > 0 {
                 let tag = try reader.readLoose()
                 switch tag {
-                case Tag.logNumber, Tag.nextFileNumber, Tag.lastSequence, Tag.previousLogNumber, Tag.maximumFamily,
+                case Tag.logNumber: ownLog = try reader.readLoose()
+                case Tag.nextFileNumber, Tag.lastSequence, Tag.previousLogNumber, Tag.maximumFamily,
                     Tag.atomicGroup:
                     _ = try reader.readLoose()
                 case Tag.comparator: _ = try reader.readLooseSlice()
@@ -144,6 +158,7 @@ package struct ManifestContent: Sendable {
             return false
         }
         oldestLog = oldest
+        oldestLogs[familyID] = max(oldestLogs[familyID] ?? 0, ownLog)
         if let added { families[familyID] = added }
         for number in deleted {
             tables[number] = nil

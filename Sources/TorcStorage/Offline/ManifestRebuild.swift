@@ -15,8 +15,8 @@ import TorcModel
 struct ManifestRebuild {
     struct Outcome {
         var steps: [String] = []
-        /// Changes of `meta` that stand in the log behind damage.
-        var rescuedMeta: [(key: ByteBuffer, value: ByteBuffer?)] = []
+        /// The manifest, as far as it can be read, names partitions.
+        var knowsPartitions = false
     }
 
     private let mender: FolderMender
@@ -30,7 +30,10 @@ struct ManifestRebuild {
         let tables = try FolderTables(folder: work)
         let manifest = tables.manifest
         try setAsideTables(tables, &outcome)
+        outcome.knowsPartitions = manifest.families.values.contains { FamilyName.partition(of: $0) != nil }
         let logs = try setAsideLogs(from: manifest.oldestLog)
+        // A database always has one; votes may have stood in it.
+        if logs.isEmpty { throw damagedMeta("no file of the log is there") }
 
         var names = Set(manifest.families.values)
         names.formUnion(["default", FamilyName.meta])
@@ -89,7 +92,7 @@ struct ManifestRebuild {
                     "table \(ManifestContent.fileName(number)), which the database had done with, was put aside")
                 continue
             }
-            let (found, problem) = tables.check(number, checksums: true)
+            let (found, problem) = try tables.check(number, checksums: true)
             let family = found ?? manifest.tables[number].flatMap { manifest.family(of: $0) }
             guard let problem else {
                 if family == FamilyName.meta { ofMeta.insert(number) }
@@ -105,7 +108,9 @@ struct ManifestRebuild {
         // One that the manifest does not name may be what those that it names were compacted to.
         let known = manifest.tables.values.filter { manifest.family(of: $0) == FamilyName.meta }
         let missing = known.filter { !ofMeta.contains($0.number) }
-        if let first = missing.first, ofMeta.isSubset(of: Set(known.map(\.number))) {
+        if let first = missing.first,
+            manifest.isSound || ofMeta.isSubset(of: Set(known.map(\.number)))
+        {
             throw damagedMeta("its table \(first.fileName) is missing")
         }
     }
@@ -130,16 +135,10 @@ struct ManifestRebuild {
         let replay = LogReplay(wanting: manifest.families, guesses: mender.layout.ringSize)
         var made = families
         defer { families = made }
-        var isDamaged = false
         var changes = 0
-        var rescued: [(key: ByteBuffer, value: ByteBuffer?)] = []
         for log in logs {
-            // A log behind one that is damaged is not replayed, either.
-            let before = isDamaged
-            let found = try replay.read(log.path, number: log.number) { batch, isBehindDamage throws(StoreError) in
-                if before || isBehindDamage {
-                    rescued += batch.filter { $0.family == FamilyName.meta }.map { ($0.key, $0.value) }
-                } else {
+            let isDamaged = try replay.read(log.path, number: log.number) { batch, isBehindDamage throws(StoreError) in
+                if !isBehindDamage {
                     // Of what the manifest does not say, under any of its names.
                     let known = Set(made.keys).union(made.keys.map(FamilyName.base))
                     try self.make(Set(batch.map(\.family)).subtracting(known).sorted(), in: database, &made)
@@ -147,11 +146,13 @@ struct ManifestRebuild {
                     changes += batch.count
                 }
             }
-            isDamaged = isDamaged || found
+            // A torn end of the last is what a crash leaves. Elsewhere a vote may have stood there, and which of two is the later,
+            // nobody can say without a manifest.
+            if isDamaged, log.number != logs.last?.number || replay.readsBehindDamage {
+                throw damagedMeta("the log is damaged, too")
+            }
         }
-        outcome.rescuedMeta = rescued
         outcome.steps.append("\(changes) changes were replayed from \(logs.count) log files")
-        if isDamaged { outcome.steps.append("the log is damaged: what stands behind that was not replayed") }
         if replay.passedOver > 0 {
             outcome.steps.append(
                 "\(replay.passedOver) changes are of families that nobody knows, and were not replayed")

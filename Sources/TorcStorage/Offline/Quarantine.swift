@@ -97,11 +97,9 @@ extension Files {
         guard fsync(file) == 0 else { throw failure("sync", path) }
     }
 
-    /// Exchanges two folders, at once.
+    /// Exchanges two folders, at once. The folders that they are in are to be synced after it.
     static func exchange(_ path: String, _ other: String) throws(StoreError) {
         try Database.check(torc_exchange(path, other), "exchange two folders")
-        try syncFolder(of: path)
-        try syncFolder(of: other)
     }
 
     /// A folder with all that is in it; none: nothing.

@@ -43,7 +43,7 @@ struct FamilyCheck: Sendable {
         advance: (UInt64) -> Void
     ) throws {
         for number in numbers {
-            let (found, problem) = folder.check(number, checksums: true)
+            let (found, problem) = try folder.check(number, checksums: true)
             if let problem { tables.append((number, found != nil, problem)) }
         }
         let checksums = numbers.isEmpty || !tables.isEmpty
@@ -58,7 +58,7 @@ struct FamilyCheck: Sendable {
                     bytes += UInt64(key.readableBytes + value.readableBytes)
                 }
             }
-        } catch let error as StoreError {
+        } catch let error as StoreError where !error.isOfTheSystem {
             problem = error.detail
         }
     }

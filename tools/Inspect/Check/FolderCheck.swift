@@ -80,10 +80,10 @@ package struct FolderCheck: Sendable {
     private mutating func run() async throws {
         summary.tables = tables.bytesOnDisk.count
         summary.tableBytes = tables.bytesOnDisk.values.reduce(0, +)
-        guard let reader = try openReader() else { return checkTablesAlone() }
+        guard let reader = try openReader() else { return try checkTablesAlone() }
         findTables()
         try checkLog(reader)
-        guard checkMeta(reader) else { return }
+        guard try checkMeta(reader) else { return }
         try checkFamilies(reader)
         try await checkContent(reader)
         findings.sort { ($1.remedy, $0.kind.rawValue, $0.place) < ($0.remedy, $1.kind.rawValue, $1.place) }
@@ -95,7 +95,8 @@ package struct FolderCheck: Sendable {
         let problem: String
         do throws(StoreError) {
             // To its end somebody may be writing.
-            guard tables.manifest.unreadable > 0, summary.heldBy == nil else { return try FolderReader.open(path) }
+            let isWhole = tables.manifest.unreadable == 0 || isTornAtItsEnd
+            guard !isWhole, summary.heldBy == nil else { return try FolderReader.open(path) }
             problem = "\(tables.manifest.unreadable) places cannot be read"
         } catch {
             switch error {
@@ -113,11 +114,21 @@ package struct FolderCheck: Sendable {
         return nil
     }
 
+    /// What a crash leaves behind the last edit; RocksDB passes over it. Where an edit is gone, some table is not named, or one is
+    /// missing.
+    private var isTornAtItsEnd: Bool {
+        tables.manifest.isSound
+            && tables.manifest.tables.keys.allSatisfy { tables.bytesOnDisk[$0] != nil }
+            && tables.bytesOnDisk.keys.allSatisfy {
+                tables.manifest.tables[$0] != nil || tables.manifest.former.contains($0)
+            }
+    }
+
     /// Without a manifest: each file by itself.
-    private mutating func checkTablesAlone() {
+    private mutating func checkTablesAlone() throws {
         summary.skipped.append("log, records, leaves and hints: they are read once there is a manifest")
         for number in tables.bytesOnDisk.keys.sorted() where !tables.manifest.former.contains(number) {
-            let (family, problem) = tables.check(number, checksums: true)
+            let (family, problem) = try tables.check(number, checksums: true)
             guard let problem else { continue }
             let isMeta = (family ?? tables.manifest.tables[number].flatMap { tables.manifest.family(of: $0) }) == "meta"
             find(
@@ -204,7 +215,7 @@ package struct FolderCheck: Sendable {
     }
 
     /// False: nothing else can be said.
-    private mutating func checkMeta(_ reader: FolderReader) -> Bool {
+    private mutating func checkMeta(_ reader: FolderReader) throws -> Bool {
         do {
             try reader.walkAll(StoredFamily(name: "meta"), checksums: true) { _, _ in }
             _ = try reader.incarnations()
@@ -219,6 +230,8 @@ package struct FolderCheck: Sendable {
                     effect: leaves > 0 ? "what is read in those leaves counts for nobody until then" : "none", .node)
             }
             return true
+        } catch let error as StoreError where error.isOfTheSystem {
+            throw error
         } catch {
             find(
                 .metaDamaged, "meta", (error as? StoreError)?.detail ?? "\(error)", effect: Self.metaEffect, .replace)
@@ -351,7 +364,7 @@ package struct FolderCheck: Sendable {
     private struct Outcome: Sendable {
         enum Leaves: Sendable {
             case equal
-            case wrong(count: Int, first: Int)
+            case wrong(Set<Int>)
             case unknown(String)
         }
 
@@ -386,7 +399,7 @@ package struct FolderCheck: Sendable {
             if ours == theirs { continue }
             for leaf in ours.indices where ours[leaf] != theirs[leaf] { wrong.insert(leaf) }
         }
-        return wrong.isEmpty ? .equal : .wrong(count: wrong.count, first: wrong.min()!)
+        return wrong.isEmpty ? .equal : .wrong(wrong)
     }
 
     private mutating func take(_ outcome: Outcome) {
@@ -445,14 +458,14 @@ package struct FolderCheck: Sendable {
         case .equal: summary.leavesCompared += 1
         case .unknown(let reason):
             find(.leavesUnknown, name, reason, effect: "none: the next start computes them", .node)
-        case .wrong(let count, let first):
+        case .wrong(let wrong):
             summary.leavesCompared += 1
             // What is taken out of a partition, or what it lost, changes them anyhow.
             guard check.unreadable.count + check.misplaced.count == 0, check.tables.isEmpty else { return }
-            plan.untrustedLeaves.insert(partition)
+            plan.untrustedLeaves[partition] = wrong
             find(
-                .leavesWrong, name, "\(count) leaves do not follow from the records, the first: \(first)",
-                effect: "repair compares for nothing, or misses what differs", .repair)
+                .leavesWrong, name, "\(wrong.count) leaves do not follow from the records, the first: \(wrong.min()!)",
+                effect: "records may be gone from there, or repair compares for nothing", .repair)
         }
     }
 
@@ -468,10 +481,9 @@ package struct FolderCheck: Sendable {
         let known = ring.map { Set($0.state.placement.nodes) } ?? settings.members.map(Set.init)
         guard let known else { return }
         for (target, count) in check.targets.sorted(by: { $0.key < $1.key }) where !known.contains(target) {
-            plan.goneTargets.insert(target)
             find(
                 .hintOrphaned, check.family.name, "\(count) hints for \(target), which is no member",
-                effect: "they are never delivered, and take space", .repair)
+                effect: "the node delivers them to those that hold the keys now", .node)
         }
     }
 }

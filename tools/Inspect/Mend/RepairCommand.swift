@@ -123,14 +123,17 @@ extension MendPlan {
         for partition in partitionsWithBadRecords.sorted() {
             lines.append("put the bad records of \(FolderReader.familyName(of: partition)) into quarantine")
         }
-        for partition in untrustedLeaves.sorted() {
+        for partition in untrustedLeaves.keys.sorted() {
             lines.append("have the leaves of \(FolderReader.familyName(of: partition)) computed by the next start")
         }
-        for target in goneTargets.sorted() { lines.append("put the hints for \(target) into quarantine") }
         if hasBadHints { lines.append("put the hints that cannot be read into quarantine") }
         if purgesHints { lines.append("put all hints into quarantine") }
         for target in purgedTargets.sorted() { lines.append("put the hints for \(target) into quarantine") }
         if compacts { lines.append("rewrite every family") }
+        if cutsLog {
+            lines.append(
+                "a vote on a change of the ring may be missing then: was one under way, replace the node instead")
+        }
         if rebuildsManifest || cutsLog {
             lines.append("note all leaves as lost: the node counts for nobody until it has compared everything")
         }

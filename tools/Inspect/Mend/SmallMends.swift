@@ -80,10 +80,10 @@ struct RebuildMerkleCommand: AsyncParsableCommand {
     func run() async throws {
         var plan = MendPlan()
         let present = Set(try FolderReader.open(folder.directory).families.compactMap(\.partition))
-        plan.untrustedLeaves = present
+        plan.untrustedLeaves = Dictionary(uniqueKeysWithValues: present.map { ($0, []) })
         if !partition.isEmpty {
             guard let absent = partition.first(where: { number in !present.contains { $0.index == number } }) else {
-                plan.untrustedLeaves = present.filter { partition.contains($0.index) }
+                plan.untrustedLeaves = plan.untrustedLeaves.filter { partition.contains($0.key.index) }
                 return try carryOut(plan, folder, place, "rebuild leaves of \(folder.directory)")
             }
             throw ValidationError("--partition: the folder has no partition \(absent)")
