@@ -27,6 +27,8 @@ final class BackupEndpoint: Sendable {
     /// For the lanes to have heard of it.
     private static let holdPatience = Duration.seconds(10)
     private static let standardRate = 64 << 20
+    /// What was staged and is not collected within this holds on to tables that the store is done with: it is removed.
+    private static let stagePatience = Duration.seconds(longestHold + 600)
 
     private enum Failure: Error {
         case refused(String)
@@ -184,18 +186,31 @@ final class BackupEndpoint: Sendable {
                 throw Failure.refused(text)
             }
             self.present.withLock { $0.staged = (copy, state) }
+            Task { [weak self] in
+                try? await Task.sleep(for: Self.stagePatience)
+                await self?.giveUp(token)
+            }
             return BackupStageReport(
                 sequence: copy.sequence, time: copy.time, fingerprint: "\(directory.state.version.fingerprint)")
         }
     }
 
+    /// Nobody has come for what was staged: the command was killed, or its machine.
+    private func giveUp(_ token: String) async {
+        guard present.withLock({ $0.token == token && $0.staged != nil && !$0.isBusy }) else { return }
+        logger.warning("a backup was begun and never collected: what was staged of it is removed")
+        _ = try? await abandon(token)
+    }
+
     private func release(_ token: String) throws -> BackupReleaseReport {
         let wasHeld = try present.withLock { present in
             guard present.token == token else { throw Failure.refused("this node knows nothing of this backup") }
-            defer { present.heldUntil = .zero }
-            return present.heldUntil > NodeClock.monotonic()
+            let wasHeld = present.heldUntil > NodeClock.monotonic()
+            present.heldUntil = .zero
+            // Before another backup can hold them.
+            tellLanes(.zero)
+            return wasHeld
         }
-        tellLanes(.zero)
         return BackupReleaseReport(wasHeld: wasHeld)
     }
 

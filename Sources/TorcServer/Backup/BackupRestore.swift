@@ -130,6 +130,7 @@ package struct BackupRestore: Sendable {
             options: configuration.storeOptions, logger: logger)
         do {
             let known = manifest.roots.filter { !manifest.rootless.contains($0.partition) }
+                .sorted { ($0.partition, $0.copies) < ($1.partition, $1.copies) }
             let found = opened.leaves.flatMap { NodeBackup.roots(of: $0) }.filter {
                 !manifest.rootless.contains($0.partition)
             }

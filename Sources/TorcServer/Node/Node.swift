@@ -38,6 +38,8 @@ package final class Node: @unchecked Sendable {
     private let logger: Logger
     private let group: MultiThreadedEventLoopGroup
     private let readers: NIOThreadPool
+    /// For what operators ask, which may take long: clients' reads do not wait for it.
+    private let operatorThreads = NIOThreadPool(numberOfThreads: 2)
     private let store: NodeStore
     private let laneStores: [LaneStore]
     private let recovery: RecoveryReport
@@ -68,6 +70,7 @@ package final class Node: @unchecked Sendable {
         self.logger = logger
         self.group = group
         self.readers = readers
+        operatorThreads.start()
         store = opened.store
         laneStores = opened.lanes
         recovery = made.report
@@ -168,10 +171,10 @@ package final class Node: @unchecked Sendable {
                 tombstones: TombstoneEndpoint(loops: loops, directory: directory),
                 backup: BackupEndpoint(
                     configuration: configuration, identity: (identity.cluster, identity.incarnation), loops: loops,
-                    directory: directory, store: opened.store, threads: readers, logger: logger),
+                    directory: directory, store: opened.store, threads: operatorThreads, logger: logger),
                 explain: ExplainEndpoint(
                     configuration: configuration, loops: loops, directory: directory, store: opened.store,
-                    threads: readers),
+                    threads: operatorThreads),
                 clusterKey: configuration.clusterKey,
                 bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
                 clusterStatus: { await ClusterStatus.collect(configuration, directory, loops) }),
@@ -432,6 +435,7 @@ package final class Node: @unchecked Sendable {
         for lane in loops.lanes { try? await lane.eventLoop.submit { lane.stop() }.get() }
         let control = loops.control!
         try? await control.eventLoop.submit { control.stop() }.get()
+        try? await operatorThreads.shutdownGracefully()
         try? await readers.shutdownGracefully()
     }
 

@@ -219,7 +219,8 @@ package enum NodeBackup {
                 }
             }
         }
-        return (roots, rootless)
+        // Trees come in the order in which their n was first written.
+        return (roots.sorted { ($0.partition, $0.copies) < ($1.partition, $1.copies) }, rootless)
     }
 
     static func root(of tree: TreeID, in table: LeafTable) -> NodeBackupManifest.Root {

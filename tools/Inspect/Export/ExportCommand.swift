@@ -64,6 +64,17 @@ struct ExportCommand: AsyncParsableCommand {
         }
         bar.finish()
         try writer.finish()
+        var hints = 0
+        for reader in readers {
+            try reader.walk(FolderReader.hints) { _, _ in
+                hints += 1; return true
+            }
+        }
+        if hints > 0 {
+            Console.warn(
+                "\(hints) hints are not in it: a write that only they hold comes to its nodes when these run, and not by this file"
+            )
+        }
         let unreadable = walk.summary.unreadableCount + walk.summary.broken.count
         if json {
             try JSONLine.print(

@@ -185,6 +185,8 @@ package final class ExportReader {
     private let file: FileHandle
     /// Behind the piece that was read last.
     package private(set) var offset: UInt64
+    /// Which export it is: of the header, which names what was exported, and of the first piece.
+    package let checksum: UInt64
     fileprivate var seed: UInt64
     private var records: UInt64 = 0
     private var last: ObjectKey?
@@ -202,6 +204,7 @@ package final class ExportReader {
             let header = try? JSONDecoder().decode(ExportHeader.self, from: Data(json.readableBytesView))
         else { throw ExportError("\(path) is no export: `torc inspect export` makes one") }
         self.header = header
+        self.checksum = checksum
         seed = checksum
         offset = UInt64(ExportFormat.magic.readableBytes + 4 + Int(length) + 8)
     }

@@ -58,10 +58,13 @@ struct ImportCommand: AsyncParsableCommand {
     private func run(
         _ reader: ExportReader, _ importer: Importer, _ asked: RecordFilter, _ size: RingSize
     ) async throws {
-        let progress = ImportProgress(file: file, target: node)
+        // Another file under the name, another filter or other nodes: what was imported before says nothing then.
+        let length = (try? FileManager.default.attributesOfItem(atPath: file)[.size] as? UInt64) ?? 0
+        let words = CommandLine.arguments.dropFirst().filter { $0 != "--again" }
+        let progress = ImportProgress(
+            file: file, target: "\(reader.checksum) \(length) \(words.joined(separator: " "))")
         var done = again || dryRun ? 0 : progress.pieces
         if done > 0 { Console.warn("it goes on after \(done) pieces; --again begins anew") }
-        let length = (try? FileManager.default.attributesOfItem(atPath: file)[.size] as? UInt64) ?? 0
         let bar = ProgressBar("importing", total: length, unit: TextTable.bytes)
         var (pieces, offset) = (0, reader.offset)
         var left = asked.limit ?? .max
