@@ -226,9 +226,10 @@ package final class DataFolder: Sendable {
         // Disks that were made alike have files of the same number: what the file says of its holder tells them apart, as the
         // device does, where the list has the one that `stat` has.
         let noted = String(decoding: (try? Files.read(normalized(path) + "/LOCK", limit: 32)) ?? [], as: UTF8.self)
-        let device = [gnu_dev_major(status.st_dev), gnu_dev_minor(status.st_dev)].map { number in
-            (number < 16 ? "0" : "") + String(number, radix: 16)
-        }
+        // Major and minor number, as glibc's gnu_dev_major takes them apart.
+        let number = UInt64(status.st_dev)
+        let parts = [number >> 8 & 0xfff | number >> 32 & ~0xfff, number & 0xff | number >> 12 & ~0xff]
+        let device = parts.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
         let text = String(decoding: try Files.read("/proc/locks", limit: 4 << 20), as: UTF8.self)
         for line in text.split(separator: "\n") {
             // 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
