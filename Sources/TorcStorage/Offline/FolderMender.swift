@@ -225,7 +225,7 @@ package final class FolderMender {
         let (inspection, _) = try LogScan.read(folder: work, layout: layout)
         if case .refuse(let damageAt, let lastMark) = inspection.verdict {
             guard plan.cutsLog else {
-                throw .unexpected(operation: "mend", detail: "the log is damaged, which the check did not find")
+                throw .unexpected(operation: "mend", detail: "the log is damaged: run 'torc inspect repair'")
             }
             if let meta = manifest.familyID(of: FamilyName.meta), let damage = inspection.damage {
                 let replay = LogReplay(wanting: [meta: FamilyName.meta])
