@@ -35,10 +35,8 @@ package struct FolderTables: Sendable {
         let family = facts.family.map { String(cString: $0) }
         guard error.code != TORC_OK else { return (family, nil) }
         let failure = StoreError(error, "read \(ManifestContent.fileName(number))")
-        switch failure {
-        case .inputOutput, .diskFull: throw failure
-        default: return (family, failure.detail)
-        }
+        if failure.isOfTheSystem { throw failure }
+        return (family, failure.detail)
     }
 }
 
@@ -46,7 +44,9 @@ extension StoreError {
     /// The system does not let something be read or written; whether it is damaged, that does not say.
     package var isOfTheSystem: Bool {
         switch self {
-        case .inputOutput, .diskFull: true
+        // A file that is not there is damage.
+        case .inputOutput(_, let detail): !detail.contains("No such file or directory")
+        case .diskFull: true
         default: false
         }
     }
