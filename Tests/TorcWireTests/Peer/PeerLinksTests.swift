@@ -159,13 +159,19 @@ import TorcWire
         let one = try await TestPeer(1, incarnation: 11, members: members)
         let two = try await TestPeer(2, incarnation: 22, members: members)
         try await one.record.awaits(.up(2))
-        try await one.send((1...30).map { large(UInt64($0)) }, to: 2)
-        // A turn later, when megabytes are under way.
-        try await one.send([small(99)], to: 2)
-        try await eventually("all messages") { two.record.messages.count == 31 }
-        let place = try #require(two.record.messages.firstIndex(of: small(99)))
+        // On a busy machine all of it may have gone before the next turn comes: then it is tried again.
+        var place = Int.max
+        for round in 0..<5 where place >= 15 {
+            let (first, sent) = (UInt64(round) * 100, two.record.messages.count)
+            try await one.send((1...30).map { large(first + $0) }, to: 2)
+            // A turn later, when megabytes are under way.
+            try await one.send([small(first + 99)], to: 2)
+            try await eventually("all messages") { two.record.messages.count == sent + 31 }
+            let messages = two.record.messages.dropFirst(sent)
+            place = try #require(messages.firstIndex(of: small(first + 99))) - sent
+            #expect(messages.filter { $0 != small(first + 99) } == (1...30).map { large(first + $0) })
+        }
         #expect(place < 15, "behind \(place) MiB of bulk")
-        #expect(two.record.messages.filter { $0 != small(99) } == (1...30).map { large(UInt64($0)) })
         try await one.stop()
         try await two.stop()
     }
