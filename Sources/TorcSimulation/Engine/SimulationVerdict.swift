@@ -188,14 +188,21 @@ extension Simulation {
         }
     }
 
+    /// Of one key, in a round.
+    private static let readAttempts = 4
+
     private func readRepair() {
         for round in 1...Self.repairRounds {
             finalValues = [:]
             for key in plan.keys.indices {
-                readEverything(key)
-                advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
-                // A lane may be made for one operation at a time: late answers count until they are done.
-                advance(to: now + .milliseconds(100))
+                // A lane may be made for one operation at a time, and refuse while it is asked what a vector is pruned by.
+                for _ in 1...Self.readAttempts where finalValues[key] == nil && violation == nil {
+                    readEverything(key)
+                    advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
+                    // Late answers count until they are done.
+                    advance(to: now + .milliseconds(100))
+                    if !isReadable(key) { break }
+                }
             }
             advance(to: now + Self.settleTime)
             guard violation == nil else { return }
