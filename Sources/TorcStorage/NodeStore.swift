@@ -246,7 +246,8 @@ package final class NodeStore: Sendable {
             // A copy is begun after its family's damage was noted, and the note goes when it stands for the family: a partition
             // of which nothing is noted is the last of its copies. That of the hints is noted when it is whole.
             let unnoted = entry == nil && FamilyName.partition(of: base) != nil ? sorted.last! : sorted[0]
-            let kept = entry?.isAnew == true ? FamilyName.name(base, entry!.generation) : unnoted
+            var kept = unnoted
+            if let entry, entry.isAnew { kept = FamilyName.name(base, entry.generation) }
             guard families[kept] != nil else { throw .halfMade(path: folder.path, lacking: "column family \(kept)") }
             for name in sorted where name != kept {
                 logger.notice("what is left of a damaged family is dropped", metadata: ["family": "\(name)"])

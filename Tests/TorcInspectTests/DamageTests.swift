@@ -29,8 +29,8 @@ import TorcStorage
         try example.harness.close()
         // A partition's table is larger than what `meta` and `hints` hold and far smaller than the leaves.
         let file = try #require(
-            files(example.path, ".sst").first {
-                (16_000..<200_000).contains(try! Data(contentsOf: URL(fileURLWithPath: $0)).count)
+            try files(example.path, ".sst").first {
+                (16_000..<200_000).contains(try Data(contentsOf: URL(fileURLWithPath: $0)).count)
             })
         var bytes = try Data(contentsOf: URL(fileURLWithPath: file))
         bytes[bytes.count / 3] ^= 1

@@ -73,6 +73,36 @@ import TorcStorage
         #expect(check.summary.tables <= before)
     }
 
+    /// Two in one second: the first one's quarantine holds the state that was there, and stays.
+    @Test func aQuarantineIsNeverRemoved() throws {
+        let damaged = try DamagedFolder(records: 50)
+        let held = try DataFolder.hold(damaged.path)
+        defer { held.release() }
+        var plan = MendPlan()
+        plan.compacts = true
+        let report = try FolderMender.mend(held, plan, place: .inPlace, stamp: 1, logger: quietLogger())
+        let before = try FileManager.default.contentsOfDirectory(atPath: report.quarantine + "/db")
+        #expect(before.contains { $0.hasSuffix(".sst") })
+        #expect(throws: StoreError.self) {
+            try FolderMender.mend(held, plan, place: .inPlace, stamp: 1, logger: quietLogger())
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: report.quarantine + "/db") == before)
+    }
+
+    /// What an interrupted run left is this folder's own; anything else under that name is somebody's.
+    @Test func whatIsSomebodysStays() throws {
+        let damaged = try DamagedFolder(records: 50)
+        let stranger = damaged.folder.path + "/mended.unfinished"
+        try FileManager.default.createDirectory(atPath: stranger, withIntermediateDirectories: true)
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: stranger + "/notes"))
+        #expect(throws: StoreError.self) { try mended(damaged) { $0.compacts = true } }
+        #expect(FileManager.default.fileExists(atPath: stranger + "/notes"))
+        try FileManager.default.removeItem(atPath: stranger)
+        copyFolder(damaged.path, to: stranger)
+        _ = try mended(damaged) { $0.compacts = true }
+        #expect(!FileManager.default.fileExists(atPath: stranger))
+    }
+
     /// A damaged folder is for `repair` alone.
     @Test func aDamagedFolderIsRefused() throws {
         let damaged = try DamagedFolder(isClean: false)

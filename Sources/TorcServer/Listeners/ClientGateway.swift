@@ -12,6 +12,7 @@ import TorcModel
 import TorcReplication
 import TorcWire
 
+/// Unchecked: `counter` is touched on the gateway's loop alone, all else never changes.
 final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
     let nodeName: String
     let eventLoop: any EventLoop

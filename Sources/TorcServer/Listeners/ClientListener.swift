@@ -8,6 +8,8 @@ import NIOPosix
 import TorcModel
 import TorcWire
 
+/// Unchecked: its tables of connections are each touched on their own loop alone, `channel` by start and stop, which follow each
+/// other.
 final class ClientListener: @unchecked Sendable {
     /// Makes the handler of a connection; the number is the connection's.
     typealias Maker = @Sendable (ClientGateway, UInt64) -> any ClientConnection

@@ -127,7 +127,8 @@ package final class FolderMender {
             work = "\(folder.path)/quarantine-\(stamp)"
             result = (folder.path, work)
             quarantine = Quarantine(work)
-        case .copy(let target):
+        case .copy(let path):
+            let target = DataFolder.normalized(path)
             work = target + ".unfinished"
             result = (target, "\(target)/quarantine-\(stamp)")
             quarantine = Quarantine("\(work)/quarantine-\(stamp)")
@@ -146,8 +147,7 @@ package final class FolderMender {
     var databasePath: String { work + "/db" }
 
     private func run() throws(StoreError) -> MendReport {
-        // Of a run that was interrupted; nothing in it is the only copy of anything.
-        if case .copy = place { try Files.removeFolder(work) }
+        try makeRoom()
         do throws(StoreError) {
             try clone()
             try mendFiles()
@@ -163,10 +163,25 @@ package final class FolderMender {
 
     // MARK: Beginning and end
 
+    /// What stands where the work is to be done: of a copy, what an interrupted run has left, in which nothing is the only
+    /// copy of anything. Whatever else it is stays: a quarantine may hold a state that somebody wants back.
+    private func makeRoom() throws(StoreError) {
+        guard Files.exists(work) else { return }
+        if case .copy = place {
+            if try Files.names(in: work).isEmpty { return try Files.removeFolder(work) }
+            if try DataFolder.identity(of: work).store == folder.identity.store {
+                return try Files.removeFolder(work)
+            }
+        }
+        throw .unexpected(operation: "mend", detail: "\(work) exists: move it away, or try again")
+    }
+
     private func clone() throws(StoreError) {
         let source = folder.databasePath
-        try Files.makeFolder(databasePath)
+        // First, so that it is known whose it is.
+        try Files.makeFolder(work)
         _ = try Files.copyTail(of: folder.path + "/IDENTITY", from: 0, to: work + "/IDENTITY")
+        try Files.makeFolder(databasePath)
         for name in try Files.names(in: source) where !["LOCK", "LOG", "LOG.old"].contains(name) {
             let path = "\(source)/\(name)"
             if name == "archive" {
@@ -197,10 +212,10 @@ package final class FolderMender {
             stands = true
             try Files.syncFolder(folder.path)
             try Files.syncFolder(work)
-        case .copy(let target):
+        case .copy:
             try Files.syncFolder(databasePath)
             try Files.syncFolder(work)
-            try Files.move(work, to: target)
+            try Files.move(work, to: report.folder)
         }
     }
 

@@ -54,7 +54,7 @@ package enum RESPGathering: Hashable, Sendable {
     case ok
 }
 
-package enum RESPCommand: Hashable, Sendable {
+package enum RESPCommand: Sendable {
     /// Of one key, or of several with one answer.
     case keys([(ByteBuffer, RESPKeyCommand)], RESPGathering?)
     case scan(cursor: UInt64, pattern: ByteBuffer?, count: Int)
@@ -70,9 +70,6 @@ package enum RESPCommand: Hashable, Sendable {
     case configuration([ByteBuffer])
     case quit
     case reset
-
-    package static func == (lhs: Self, rhs: Self) -> Bool { "\(lhs)" == "\(rhs)" }
-    package func hash(into hasher: inout Hasher) { hasher.combine("\(self)") }
 }
 
 package enum RESPClientCommand: Hashable, Sendable {

@@ -6,7 +6,7 @@ package import TorcModel
 package import TorcReplication
 
 package struct RESPKeyOperation: Sendable {
-    package enum Step: Hashable, Sendable {
+    package enum Step: Sendable {
         case ask(ClientRequest)
         case done(RESPValue)
     }

@@ -2,7 +2,7 @@
 
 package import NIOCore
 
-package enum RESPValue: Hashable, Sendable {
+package enum RESPValue: Sendable {
     /// `+OK`
     case simple(String)
     /// The first word, in capitals, is what programs look at: `-ERR …`.
@@ -16,15 +16,6 @@ package enum RESPValue: Hashable, Sendable {
 
     package static let ok = RESPValue.simple("OK")
     package static func text(_ text: String) -> RESPValue { .bulk(ByteBuffer(string: text)) }
-
-    package static func == (lhs: Self, rhs: Self) -> Bool { lhs.encoded(3) == rhs.encoded(3) }
-    package func hash(into hasher: inout Hasher) { hasher.combine(encoded(3)) }
-
-    package func encoded(_ version: Int) -> ByteBuffer {
-        var buffer = ByteBuffer()
-        encode(into: &buffer, version: version)
-        return buffer
-    }
 
     package func encode(into buffer: inout ByteBuffer, version: Int) {
         switch self {
