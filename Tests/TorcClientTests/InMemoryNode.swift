@@ -95,22 +95,22 @@ private final class InMemoryBackend: RiakBackend {
 
     var nodeName: String { "memory@test" }
 
-    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         let answer = store.handle(request)
         // As of a real node, answers come in a later turn.
         reply.eventLoop.execute { if let answer { reply.answer(answer) } }
-        return RiakOperation(rawValue: 0)
+        return TakenRequest(rawValue: 0)
     }
 
-    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         next += 1
         listings[next] = (reply, store.names(request.subject))
         sendPiece(next)
-        return RiakOperation(rawValue: next)
+        return TakenRequest(rawValue: next)
     }
 
-    func continueListing(_ operation: RiakOperation) { sendPiece(operation.rawValue) }
-    func cancel(_ operation: RiakOperation) { listings[operation.rawValue] = nil }
+    func continueListing(_ operation: TakenRequest) { sendPiece(operation.rawValue) }
+    func cancel(_ operation: TakenRequest) { listings[operation.rawValue] = nil }
 
     private func sendPiece(_ id: UInt64) {
         guard let listing = listings[id] else { return }

@@ -42,7 +42,7 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
         return RequestID(rawValue: UInt64(index) << 56 | UInt64(lane) << 48 | counter & 0xffff_ffff_ffff)
     }
 
-    private func lane(of operation: RiakOperation) -> LaneDriver {
+    private func lane(of operation: TakenRequest) -> LaneDriver {
         loops.lanes[Int(operation.rawValue >> 48 & 0xff)]
     }
 
@@ -54,7 +54,7 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
 
     /// On this gateway's loop. A closure is called on the loop of the key's lane.
     @discardableResult
-    func submit(_ request: ClientRequest, timeout: Duration?, receiver: AnswerReceiver) -> RiakOperation {
+    func submit(_ request: ClientRequest, timeout: Duration?, receiver: AnswerReceiver) -> TakenRequest {
         let lane = loops.lane(of: request.key)
         let id = nextID(lane: lane.index)
         let deadline = deadline(timeout)
@@ -63,22 +63,22 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
         } else {
             lane.eventLoop.execute { lane.submit(id, request, deadline: deadline, receiver: receiver) }
         }
-        return RiakOperation(rawValue: id.rawValue)
+        return TakenRequest(rawValue: id.rawValue)
     }
 
-    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         submit(request, timeout: timeout, receiver: .riak(reply))
     }
 
     /// On this gateway's loop: any lane can list, so the one of this loop does.
     @discardableResult
-    func list(_ request: ListRequest, timeout: Duration?, receiver: ListingReceiver) -> RiakOperation {
+    func list(_ request: ListRequest, timeout: Duration?, receiver: ListingReceiver) -> TakenRequest {
         let id = nextID(lane: index)
         localLane.list(id, request, deadline: deadline(timeout), receiver: receiver)
-        return RiakOperation(rawValue: id.rawValue)
+        return TakenRequest(rawValue: id.rawValue)
     }
 
-    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         list(request, timeout: timeout, receiver: .riak(reply))
     }
 
@@ -86,27 +86,21 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
 
     var wallTime: WallTime { NodeClock.now().wall }
 
-    func submit(_ request: ClientRequest, reply: RESPReply) -> RESPOperation {
-        RESPOperation(rawValue: submit(request, timeout: nil, receiver: .resp(reply)).rawValue)
+    func submit(_ request: ClientRequest, reply: RESPReply) -> TakenRequest {
+        submit(request, timeout: nil, receiver: .resp(reply))
     }
 
-    func list(_ request: ListRequest, reply: RESPReply) -> RESPOperation {
-        RESPOperation(rawValue: list(request, timeout: nil, receiver: .resp(reply)).rawValue)
+    func list(_ request: ListRequest, reply: RESPReply) -> TakenRequest {
+        list(request, timeout: nil, receiver: .resp(reply))
     }
-
-    func continueListing(_ operation: RESPOperation) {
-        continueListing(RiakOperation(rawValue: operation.rawValue))
-    }
-
-    func cancel(_ operation: RESPOperation) { cancel(RiakOperation(rawValue: operation.rawValue)) }
 
     // MARK: Under way
 
-    func continueListing(_ operation: RiakOperation) {
+    func continueListing(_ operation: TakenRequest) {
         localLane.continueListing(RequestID(rawValue: operation.rawValue))
     }
 
-    func cancel(_ operation: RiakOperation) {
+    func cancel(_ operation: TakenRequest) {
         let lane = lane(of: operation)
         let id = RequestID(rawValue: operation.rawValue)
         if lane === localLane {

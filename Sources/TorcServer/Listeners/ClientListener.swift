@@ -12,7 +12,7 @@ import TorcWire
 /// other.
 final class ClientListener: @unchecked Sendable {
     /// Makes the handler of a connection; the number is the connection's.
-    typealias Maker = @Sendable (ClientGateway, UInt64) -> any ClientConnection
+    typealias Maker = @Sendable (ClientGateway, UInt64) -> ClientConnection
 
     private let group: MultiThreadedEventLoopGroup
     private let gateways: [ClientGateway]
@@ -27,7 +27,7 @@ final class ClientListener: @unchecked Sendable {
     private var channel: (any Channel)?
 
     private final class ConnectionTable: @unchecked Sendable {
-        var handlers: [ObjectIdentifier: (handler: any ClientConnection, channel: any Channel)] = [:]
+        var handlers: [ObjectIdentifier: (handler: ClientConnection, channel: any Channel)] = [:]
     }
 
     init(

@@ -187,7 +187,7 @@ final class HTTPRequestHandler: Sendable {
     }
 
     private static func stream(
-        first: ByteBuffer, _ begun: RiakHTTPListing, _ pieces: AsyncStream<ListPiece>, _ operation: RiakOperation,
+        first: ByteBuffer, _ begun: RiakHTTPListing, _ pieces: AsyncStream<ListPiece>, _ operation: TakenRequest,
         _ gateway: ClientGateway, _ writer: inout any ResponseBodyWriter
     ) async throws {
         var listing = begun

@@ -5,33 +5,21 @@ package import NIOCore
 package import TorcModel
 package import TorcReplication
 
-/// The server's end of a client's connection, whatever the protocol.
-package protocol ClientConnection: ChannelHandler {
-    /// Takes no more requests, answers those that are under way, then closes. On the connection's loop.
-    func finish()
-}
-
-/// The node's own name for a request that it has taken.
-package struct RESPOperation: RawRepresentable, Hashable, Sendable {
-    package var rawValue: UInt64
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
-}
-
 package protocol RESPBackend: AnyObject {
     var nodeName: String { get }
     /// The node's clock.
     var wallTime: WallTime { get }
 
     /// Answered once, by `reply.answer`; before this returns or later.
-    func submit(_ request: ClientRequest, reply: RESPReply) -> RESPOperation
+    func submit(_ request: ClientRequest, reply: RESPReply) -> TakenRequest
 
     /// Answered by `reply.listed`, piece by piece: one at once, each further one after `continueListing`; `.done` and
     /// `.failed` are the last.
-    func list(_ request: ListRequest, reply: RESPReply) -> RESPOperation
-    func continueListing(_ operation: RESPOperation)
+    func list(_ request: ListRequest, reply: RESPReply) -> TakenRequest
+    func continueListing(_ operation: TakenRequest)
 
     /// Nobody waits for an answer any more.
-    func cancel(_ operation: RESPOperation)
+    func cancel(_ operation: TakenRequest)
 }
 
 /// Where the answer to one part of a command goes. It may travel between threads, but is used on the connection's event

@@ -29,20 +29,7 @@ package struct RESPLimits: Sendable {
     package init(objectBytes: Int) { wordBytes = objectBytes + 64 << 10 }
 }
 
-package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
-    package typealias InboundIn = ByteBuffer
-    package typealias OutboundIn = Never
-    package typealias OutboundOut = ByteBuffer
-
-    private enum State {
-        case open
-        /// Takes no more commands; closes when the last one is answered.
-        case finishing(becauseOfError: Bool)
-        /// The last answer is out; what the client sends is thrown away.
-        case discarding
-        case closed
-    }
-
+package final class RESPConnection: ClientConnection {
     /// The type of the buckets that are Redis's databases: the last write to a key of theirs wins.
     package static let bucketType = BucketID.redisTypeName
     /// The version of Redis whose commands these are. Clients compare it to choose what they may ask.
@@ -53,9 +40,7 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
     private let id: UInt64
     private let version: String
 
-    private var context: ChannelHandlerContext?
     private var loopBound: NIOLoopBound<RESPConnection>?
-    private var state = State.open
     private var reader: RESPReader
     private var window = RESPWindow()
     /// A command that waits for the window to empty.
@@ -68,16 +53,9 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
     private var options = QuorumOptions()
     private var bucket = RESPConnection.bucket(0)
 
-    private var outgoing = ByteBuffer()
-    private var flushIsScheduled = false
-    private var isInsideRead = false
-    private var isAdvancing = false
+    /// Commands with parts that may be begun, oldest first.
+    private var due: [UInt64] = []
     private var isProceeding = false
-    private var isWritable = true
-    private var readIsPending = false
-
-    /// Answers up to this size are gathered in one buffer, larger ones written as they are.
-    private static let gatheredBytes = 32 << 10
 
     /// `id`: the connection's number, for `CLIENT ID`; `version`: the node's.
     package init(backend: any RESPBackend, limits: RESPLimits, id: UInt64, version: String) {
@@ -88,6 +66,7 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
         consistency = limits.consistency
         reader = RESPReader(wordBytes: limits.wordBytes, commandBytes: limits.commandBytes)
         options = Self.options(consistency)
+        super.init(closingTime: limits.closingTime)
     }
 
     package static func bucket(_ database: Int) -> BucketID {
@@ -109,118 +88,52 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
         return options
     }
 
-    /// Takes no more commands, answers those that are under way, then closes.
-    package func finish() {
-        guard case .open = state else { return }
-        state = .finishing(becauseOfError: false)
-        deliver()
-    }
-
-    // MARK: The channel
-
-    package func handlerAdded(context: ChannelHandlerContext) {
-        self.context = context
-        loopBound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        isWritable = context.channel.isWritable
-    }
-
-    package func handlerRemoved(context: ChannelHandlerContext) {
-        end()
-        self.context = nil
-    }
-
-    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .open = state else { return }
-        isInsideRead = true
-        reader.append(unwrapInboundIn(data))
-        advance()
-    }
-
-    package func channelReadComplete(context: ChannelHandlerContext) {
-        isInsideRead = false
-        flush()
-        context.fireChannelReadComplete()
-    }
-
-    package func read(context: ChannelHandlerContext) {
-        if wantsBytes { context.read() } else { readIsPending = true }
-    }
-
-    package func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isWritable = context.channel.isWritable
-        if isWritable { advance() }
-        context.fireChannelWritabilityChanged()
-    }
-
-    package func channelInactive(context: ChannelHandlerContext) {
-        end()
-        context.fireChannelInactive()
-    }
-
-    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A reset or a broken pipe: there is nobody to tell.
-        end()
-        context.close(promise: nil)
-    }
-
-    /// The client is gone, or the connection is given up.
-    private func end() {
-        if case .closed = state { return }
-        state = .closed
-        held = nil
-        outgoing = ByteBuffer()
-        reader = RESPReader(wordBytes: limits.wordBytes, commandBytes: limits.commandBytes)
-        for operation in window.removeAll() { backend.cancel(operation) }
-    }
-
     // MARK: Commands
 
-    private var hasRoom: Bool {
-        isWritable && held == nil && !window.hasExclusive && window.count < limits.pipelinedCommands
+    override func opened(on eventLoop: any EventLoop) { loopBound = NIOLoopBound(self, eventLoop: eventLoop) }
+
+    override func received(_ bytes: ByteBuffer) { reader.append(bytes) }
+
+    override var hasRoom: Bool {
+        held == nil && !window.hasExclusive && window.count < limits.pipelinedCommands
             && window.bytes < limits.pipelinedBytes
     }
 
-    private var wantsBytes: Bool {
-        switch state {
-        case .open: hasRoom
-        case .finishing(let becauseOfError): becauseOfError
-        case .discarding: true
-        case .closed: false
-        }
+    override var isIdle: Bool { window.isEmpty }
+
+    override func dropReceived() {
+        held = nil
+        reader = RESPReader(wordBytes: limits.wordBytes, commandBytes: limits.commandBytes)
     }
 
-    /// Takes commands from what has been received, for as long as there is room.
-    private func advance() {
-        // Answers that come while a request is being handed over lead back here.
-        guard !isAdvancing else { return }
-        isAdvancing = true
-        while case .open = state {
-            if let (command, bytes) = held {
-                guard window.isEmpty else { break }
-                held = nil
-                runAlone(command, bytes: bytes)
-                continue
-            }
-            guard hasRoom else { break }
-            do throws(RESPProtocolError) {
-                guard let words = try reader.next() else { break }
-                take(words)
-            } catch {
-                fail("ERR \(error.message)")
-            }
+    override func abandoned() {
+        for operation in window.removeAll() { backend.cancel(operation) }
+    }
+
+    override func takeNext() -> Taking {
+        if let (command, bytes) = held {
+            guard window.isEmpty else { return .nothing }
+            held = nil
+            runAlone(command, bytes: bytes)
+            return .taken
         }
-        isAdvancing = false
-        if readIsPending, wantsBytes {
-            readIsPending = false
-            context?.read()
+        guard hasRoom else { return .nothing }
+        do throws(RESPProtocolError) {
+            guard let words = try reader.next() else { return .nothing }
+            // A browser that was led here: what stands in the body is not to be carried out.
+            if let first = words.first, ["POST", "HOST:"].contains(String(buffer: first).uppercased()) {
+                throw RESPProtocolError(message: "Protocol error: this is not HTTP")
+            }
+            take(words)
+            return .taken
+        } catch {
+            // What came is no command: the client is told in its turn, and the connection ends.
+            window.admit(answered: .error("ERR \(error.message)"))
+            return .broken
         }
     }
 
     private func take(_ words: [ByteBuffer]) {
-        // A browser that was led here: what stands in the body is not to be carried out.
-        if let first = words.first, ["POST", "HOST:"].contains(String(buffer: first).uppercased()) {
-            return fail("ERR Protocol error: this is not HTTP")
-        }
         let command: RESPCommand
         do throws(RESPCommandError) { command = try RESPCommand(words) } catch { return reply(.error(error.message)) }
         let bytes = words.reduce(0) { $0 + $1.readableBytes }
@@ -297,7 +210,7 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
             }
             return .map(found.map { (.text($0.0), .text($0.1)) })
         case .quit:
-            state = .finishing(becauseOfError: false)
+            finishLater()
             return .ok
         case .reset:
             protocolVersion = 2
@@ -328,20 +241,25 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
         }
     }
 
-    /// What came is no command: the client is told in its turn, and the connection ends.
-    private func fail(_ message: String) {
-        state = .finishing(becauseOfError: true)
-        reader = RESPReader(wordBytes: limits.wordBytes, commandBytes: limits.commandBytes)
-        reply(.error(message))
-    }
-
     // MARK: Keys
 
     /// Begins what of a command can be begun now, and answers it when nothing is left.
     private func proceed(_ sequence: UInt64) {
-        // Answers that come while a request is being handed over lead back here.
-        guard !isProceeding, case .running(var running) = window.state(sequence) else { return }
+        due.append(sequence)
+        // Answers that come while a request is being handed over lead back here, and what they make due has its turn below.
+        guard !isProceeding else { return }
         isProceeding = true
+        var next = 0
+        while next < due.count {
+            begin(due[next])
+            next += 1
+        }
+        due.removeAll(keepingCapacity: true)
+        isProceeding = false
+    }
+
+    private func begin(_ sequence: UInt64) {
+        guard case .running(var running) = window.state(sequence) else { return }
         while running.next < running.parts.count, running.open < RESPWindow.partsAtOnce,
             running.answerBytes <= RESPWindow.answerBytes
         {
@@ -349,7 +267,6 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
             running.next += 1
             take(running.parts[part].begin(), of: part, &running, sequence)
         }
-        isProceeding = false
         settle(running, sequence)
     }
 
@@ -398,36 +315,8 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
         deliver()
     }
 
-    /// Sends what is to be sent next, and takes what there is room for now.
-    private func deliver() {
+    override func writeAnswered() {
         while let value = window.takeAnswered() { write(value) }
-        if case .finishing(let becauseOfError) = state, window.isEmpty {
-            close(becauseOfError: becauseOfError)
-        } else {
-            advance()
-        }
-    }
-
-    private func close(becauseOfError: Bool) {
-        guard let context else { return }
-        flush()
-        guard becauseOfError else {
-            state = .closed
-            // What the client has not read yet is sent first.
-            let written = context.eventLoop.makePromise(of: Void.self)
-            context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: written)
-            written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
-            return
-        }
-        state = .discarding
-        context.close(mode: .output, promise: nil)
-        context.eventLoop.assumeIsolated().scheduleTask(in: limits.closingTime) {
-            context.close(promise: nil)
-        }
-        if readIsPending {
-            readIsPending = false
-            context.read()
-        }
     }
 
     // MARK: Listings
@@ -484,36 +373,10 @@ package final class RESPConnection: ChannelDuplexHandler, ClientConnection {
     // MARK: Writing
 
     private func write(_ value: RESPValue) {
-        guard let context else { return }
         if case .bulk(let bytes) = value, bytes.readableBytes > Self.gatheredBytes {
-            outgoing.writeString("$\(bytes.readableBytes)\r\n")
-            context.write(wrapOutboundOut(takeOutgoing()), promise: nil)
-            context.write(wrapOutboundOut(bytes), promise: nil)
-            outgoing.writeStaticString("\r\n")
+            write(body: bytes, tail: "\r\n") { $0.writeString("$\(bytes.readableBytes)\r\n") }
         } else {
-            value.encode(into: &outgoing, version: protocolVersion)
-        }
-        guard !isInsideRead, !flushIsScheduled else { return }
-        flushIsScheduled = true
-        // Answers of one turn of the loop leave in one write.
-        context.eventLoop.assumeIsolated().execute {
-            self.flushIsScheduled = false
-            self.flush()
-        }
-    }
-
-    private func takeOutgoing() -> ByteBuffer {
-        let bytes = outgoing
-        outgoing = ByteBuffer()
-        return bytes
-    }
-
-    private func flush() {
-        guard let context else { return }
-        if outgoing.readableBytes > 0 {
-            context.writeAndFlush(wrapOutboundOut(takeOutgoing()), promise: nil)
-        } else {
-            context.flush()
+            write { value.encode(into: &$0, version: protocolVersion) }
         }
     }
 }

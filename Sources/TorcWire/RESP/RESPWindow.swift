@@ -14,7 +14,7 @@ struct RESPWindow {
         var parts: [RESPKeyOperation]
         var gathering: RESPGathering?
         var values: [RESPValue?]
-        var operations: [RESPOperation?]
+        var operations: [TakenRequest?]
         /// The next part that is to be begun.
         var next = 0
         var open = 0
@@ -53,7 +53,7 @@ struct RESPWindow {
         var keys: [ByteBuffer] = []
         var last: RingPosition?
         var total = 0
-        var operation: RESPOperation?
+        var operation: TakenRequest?
     }
 
     enum State {
@@ -154,8 +154,8 @@ struct RESPWindow {
     }
 
     /// Ends everything; returns what the node still works on.
-    mutating func removeAll() -> [RESPOperation] {
-        let operations = entries.flatMap { entry -> [RESPOperation] in
+    mutating func removeAll() -> [TakenRequest] {
+        let operations = entries.flatMap { entry -> [TakenRequest] in
             switch entry.state {
             case .running(let running): running.operations.compactMap { $0 }
             case .listing(let listing): [listing.operation].compactMap { $0 }

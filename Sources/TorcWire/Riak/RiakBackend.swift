@@ -6,28 +6,22 @@ package import NIOCore
 package import TorcModel
 package import TorcReplication
 
-/// The node's own name for a request that it has taken, so that the connection can go on with it or end it.
-package struct RiakOperation: RawRepresentable, Hashable, Sendable {
-    package var rawValue: UInt64
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
-}
-
 package protocol RiakBackend: AnyObject {
     /// The name that the node gives for itself.
     var nodeName: String { get }
 
     /// Answered once, by `reply.answer`; before this returns or later. `timeout` nil: the node's default.
-    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation
+    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest
 
     /// Answered by `reply.listed`, piece by piece: one at once, each further one after `continueListing`;
     /// `.done` and `.failed` are the last.
-    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation
+    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest
 
     /// The client has taken the last piece.
-    func continueListing(_ operation: RiakOperation)
+    func continueListing(_ operation: TakenRequest)
 
     /// The client is gone: nobody waits for an answer of this request or listing.
-    func cancel(_ operation: RiakOperation)
+    func cancel(_ operation: TakenRequest)
 
     /// What holds in the scope, inherited or its own. Answered once, by `reply.properties`.
     func properties(of scope: PropertiesScope, reply: RiakReply)

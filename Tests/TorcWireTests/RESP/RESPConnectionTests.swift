@@ -15,23 +15,23 @@ private final class ManualStore: RESPBackend {
     var submitted: [(request: ClientRequest, reply: RESPReply)] = []
     var listings: [(request: ListRequest, reply: RESPReply)] = []
     var continued = 0
-    var cancelled: [RESPOperation] = []
+    var cancelled: [TakenRequest] = []
     /// Answers reads inside of `submit`.
     var answersAtOnce = false
 
-    func submit(_ request: ClientRequest, reply: RESPReply) -> RESPOperation {
+    func submit(_ request: ClientRequest, reply: RESPReply) -> TakenRequest {
         submitted.append((request, reply))
         if answersAtOnce { reply.answer(.get(.absent(Participation(primaries: 2)))) }
-        return RESPOperation(rawValue: UInt64(submitted.count))
+        return TakenRequest(rawValue: UInt64(submitted.count))
     }
 
-    func list(_ request: ListRequest, reply: RESPReply) -> RESPOperation {
+    func list(_ request: ListRequest, reply: RESPReply) -> TakenRequest {
         listings.append((request, reply))
-        return RESPOperation(rawValue: 1000 + UInt64(listings.count))
+        return TakenRequest(rawValue: 1000 + UInt64(listings.count))
     }
 
-    func continueListing(_ operation: RESPOperation) { continued += 1 }
-    func cancel(_ operation: RESPOperation) { cancelled.append(operation) }
+    func continueListing(_ operation: TakenRequest) { continued += 1 }
+    func cancel(_ operation: TakenRequest) { cancelled.append(operation) }
 
     /// `b` of `get b`, `put b=v`, `delete b`.
     var asked: [String] {

@@ -18,24 +18,24 @@ private final class ManualBackend: RiakBackend {
     var listings: [(request: ListRequest, reply: RiakReply)] = []
     var properties: [(scope: PropertiesScope, reply: RiakReply)] = []
     var changes: [(scope: PropertiesScope, change: PropertiesChange?, reply: RiakReply)] = []
-    var continued: [RiakOperation] = []
-    var cancelled: [RiakOperation] = []
+    var continued: [TakenRequest] = []
+    var cancelled: [TakenRequest] = []
     /// Answers a get at once, inside of `submit`.
     var answersAtOnce = false
 
-    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+    func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         submitted.append(Submitted(request: request, reply: reply))
         if answersAtOnce { reply.answer(.get(.absent(Participation(primaries: 2)))) }
-        return RiakOperation(rawValue: UInt64(submitted.count))
+        return TakenRequest(rawValue: UInt64(submitted.count))
     }
 
-    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> RiakOperation {
+    func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         listings.append((request, reply))
-        return RiakOperation(rawValue: 1000 + UInt64(listings.count))
+        return TakenRequest(rawValue: 1000 + UInt64(listings.count))
     }
 
-    func continueListing(_ operation: RiakOperation) { continued.append(operation) }
-    func cancel(_ operation: RiakOperation) { cancelled.append(operation) }
+    func continueListing(_ operation: TakenRequest) { continued.append(operation) }
+    func cancel(_ operation: TakenRequest) { cancelled.append(operation) }
     func properties(of scope: PropertiesScope, reply: RiakReply) { properties.append((scope, reply)) }
     func setProperties(of scope: PropertiesScope, to change: PropertiesChange?, reply: RiakReply) {
         changes.append((scope, change, reply))
@@ -299,7 +299,7 @@ private func getFrame(_ key: String) -> ByteBuffer {
         let connection = try Connection()
         for key in ["a", "b", "a"] { try connection.sendGet(key) }
         connection.channel.pipeline.fireChannelInactive()
-        #expect(connection.backend.cancelled == [RiakOperation(rawValue: 1), RiakOperation(rawValue: 2)])
+        #expect(connection.backend.cancelled == [TakenRequest(rawValue: 1), TakenRequest(rawValue: 2)])
         connection.backend.answer(0)
         #expect(connection.backend.keys == ["a", "b"])
         #expect(try connection.answers() == [])

@@ -16,7 +16,7 @@ struct RequestWindow {
     private enum State {
         /// For an earlier request of the same key.
         case waiting(RiakRequest)
-        case running(RiakRequest, RiakOperation?)
+        case running(RiakRequest, TakenRequest?)
         /// For the answers before it.
         case answered(RiakFrame)
     }
@@ -77,7 +77,7 @@ struct RequestWindow {
     }
 
     /// Notes the node's name for a request that it runs.
-    mutating func started(_ sequence: UInt64, as operation: RiakOperation) {
+    mutating func started(_ sequence: UInt64, as operation: TakenRequest) {
         guard let index = index(of: sequence), case .running(let request, _) = entries[index].state else { return }
         entries[index].state = .running(request, operation)
     }
@@ -88,7 +88,7 @@ struct RequestWindow {
         return request
     }
 
-    func operation(_ sequence: UInt64) -> RiakOperation? {
+    func operation(_ sequence: UInt64) -> TakenRequest? {
         guard let index = index(of: sequence), case .running(_, let operation) = entries[index].state else {
             return nil
         }
@@ -122,8 +122,8 @@ struct RequestWindow {
     }
 
     /// Ends everything; returns what the node still works on.
-    mutating func removeAll() -> [RiakOperation] {
-        let operations = entries.compactMap { entry -> RiakOperation? in
+    mutating func removeAll() -> [TakenRequest] {
+        let operations = entries.compactMap { entry -> TakenRequest? in
             if case .running(_, let operation) = entry.state { operation } else { nil }
         }
         firstSequence += UInt64(entries.count)

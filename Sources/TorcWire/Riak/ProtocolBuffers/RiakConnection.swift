@@ -4,10 +4,7 @@
 // Nothing here grows with what a client sends or fails to read. Requests are cut out of the stream only while
 // there is room for them (`RiakConnectionLimits`) and while the client takes its answers; until then the
 // socket is not read. A listing asks for its next piece when the last one has left.
-//
-// After bytes that are no message the client is told so, in its turn, and the connection ends: the sending
-// side is shut first and what still comes is thrown away for a moment, because closing a socket with unread
-// bytes would take the error message down with it.
+// What is common to all protocols is `ClientConnection`.
 
 package import NIOCore
 package import TorcModel
@@ -40,20 +37,7 @@ package struct RiakConnectionLimits: Sendable {
     }
 }
 
-package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
-    package typealias InboundIn = ByteBuffer
-    package typealias OutboundIn = Never
-    package typealias OutboundOut = ByteBuffer
-
-    private enum State {
-        case open
-        /// Takes no more requests; closes when the last one is answered.
-        case finishing(becauseOfError: Bool)
-        /// The last answer is out; what the client sends is thrown away.
-        case discarding
-        case closed
-    }
-
+package final class RiakConnection: ClientConnection {
     private struct Listing {
         enum Subject {
             case keys
@@ -99,9 +83,7 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
     private let requestDecoder: RiakRequestDecoder
     private let encoder: RiakResponseEncoder
 
-    private var context: ChannelHandlerContext?
     private var loopBound: NIOLoopBound<RiakConnection>?
-    private var state = State.open
     private var frames: RiakFrameDecoder
     private var window = RequestWindow()
     /// An exclusive request that waits for the window to empty.
@@ -109,19 +91,10 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
     private var listing: Listing?
     private var clientID = ByteBuffer(bytes: [0, 0, 0, 0])
 
-    private var outgoing = ByteBuffer()
-    private var outgoingReserve = 0
-    private var flushIsScheduled = false
-    private var isInsideRead = false
-    private var isAdvancing = false
-    private var isWritable = true
-    private var readIsPending = false
     /// The largest answer of late.
     private var answerBytesEstimate = RiakConnection.minimumAnswerBytesEstimate
 
     private static let minimumAnswerBytesEstimate = 4 << 10
-    /// Answers up to this size are gathered in one buffer, larger ones written as they are.
-    private static let gatheredFrameBytes = 32 << 10
 
     package init(backend: any RiakBackend, clusterKey: ClusterKey, limits: RiakConnectionLimits) {
         self.backend = backend
@@ -129,121 +102,58 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
         requestDecoder = RiakRequestDecoder(clusterKey: clusterKey)
         encoder = RiakResponseEncoder(clusterKey: clusterKey)
         frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
-    }
-
-    /// Takes no more requests, answers those that are under way, then closes.
-    package func finish() {
-        guard case .open = state else { return }
-        state = .finishing(becauseOfError: false)
-        deliver()
-    }
-
-    // MARK: The channel
-
-    package func handlerAdded(context: ChannelHandlerContext) {
-        self.context = context
-        loopBound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        isWritable = context.channel.isWritable
-    }
-
-    package func handlerRemoved(context: ChannelHandlerContext) {
-        end()
-        self.context = nil
-    }
-
-    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .open = state else { return }
-        isInsideRead = true
-        frames.append(unwrapInboundIn(data))
-        advance()
-    }
-
-    package func channelReadComplete(context: ChannelHandlerContext) {
-        isInsideRead = false
-        flush()
-        context.fireChannelReadComplete()
-    }
-
-    package func read(context: ChannelHandlerContext) {
-        if wantsBytes { context.read() } else { readIsPending = true }
-    }
-
-    package func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isWritable = context.channel.isWritable
-        if isWritable {
-            continueListing()
-            advance()
-        }
-        context.fireChannelWritabilityChanged()
-    }
-
-    package func channelInactive(context: ChannelHandlerContext) {
-        end()
-        context.fireChannelInactive()
-    }
-
-    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A reset or a broken pipe: there is nobody to tell.
-        end()
-        context.close(promise: nil)
-    }
-
-    /// The client is gone, or the connection is given up.
-    private func end() {
-        if case .closed = state { return }
-        state = .closed
-        held = nil
-        listing = nil
-        outgoing = ByteBuffer()
-        frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
-        for operation in window.removeAll() { backend.cancel(operation) }
+        super.init(closingTime: limits.closingTime)
     }
 
     // MARK: Requests
 
-    private var hasRoom: Bool {
-        isWritable && held == nil && !window.hasExclusive && window.count < limits.pipelinedRequests
+    override func opened(on eventLoop: any EventLoop) { loopBound = NIOLoopBound(self, eventLoop: eventLoop) }
+
+    override func received(_ bytes: ByteBuffer) { frames.append(bytes) }
+
+    override var hasRoom: Bool {
+        held == nil && !window.hasExclusive && window.count < limits.pipelinedRequests
             && window.requestBytes < limits.requestBytes
             && (window.isEmpty || (window.count + 1) * answerBytesEstimate <= limits.answerBytes)
     }
 
-    private var wantsBytes: Bool {
-        switch state {
-        case .open: hasRoom
-        case .finishing(let becauseOfError): becauseOfError
-        case .discarding: true
-        case .closed: false
+    override var isIdle: Bool { window.isEmpty }
+
+    override func resumed() { continueListing() }
+
+    override func dropReceived() {
+        held = nil
+        frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
+    }
+
+    override func abandoned() {
+        listing = nil
+        for operation in window.removeAll() { backend.cancel(operation) }
+    }
+
+    override func takeNext() -> Taking {
+        if let (request, bytes) = held {
+            guard window.isEmpty else { return .nothing }
+            held = nil
+            run(request, bytes: bytes)
+            return .taken
+        }
+        guard hasRoom else { return .nothing }
+        do {
+            guard let frame = try frames.next() else { return .nothing }
+            return take(frame)
+        } catch {
+            return broken(error.message)
         }
     }
 
-    /// Takes requests from what has been received, for as long as there is room.
-    private func advance() {
-        // Answers that come while a request is being handed over lead back here.
-        guard !isAdvancing else { return }
-        isAdvancing = true
-        while case .open = state {
-            if let (request, bytes) = held {
-                guard window.isEmpty else { break }
-                held = nil
-                run(request, bytes: bytes)
-                continue
-            }
-            guard hasRoom else { break }
-            do {
-                guard let frame = try frames.next() else { break }
-                take(frame)
-            } catch {
-                fail(error.message)
-            }
-        }
-        isAdvancing = false
-        if readIsPending, wantsBytes {
-            readIsPending = false
-            context?.read()
-        }
+    /// What came is no message: the client is told in its turn, and the connection ends.
+    private func broken(_ message: String) -> Taking {
+        window.admit(answered: encoder.error(message))
+        return .broken
     }
 
-    private func take(_ frame: RiakFrame) {
+    private func take(_ frame: RiakFrame) -> Taking {
         do {
             let request = try requestDecoder.decode(frame, keyEntropy: backend.keyEntropy)
             switch request {
@@ -261,8 +171,10 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
                 }
             }
         } catch {
-            if error.closesConnection { fail(error.message) } else { reply(encoder.error(error.message)) }
+            if error.closesConnection { return broken(error.message) }
+            reply(encoder.error(error.message))
         }
+        return .taken
     }
 
     private func run(_ request: RiakRequest, bytes: Int) {
@@ -291,13 +203,6 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
         case .ping, .clientID, .setClientID, .serverInfo:
             preconditionFailure("answered by the connection itself: \(request)")
         }
-    }
-
-    /// What came is no message: the client is told in its turn, and the connection ends.
-    private func fail(_ message: String) {
-        state = .finishing(becauseOfError: true)
-        frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
-        reply(encoder.error(message))
     }
 
     // MARK: Answers
@@ -344,33 +249,8 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
         deliver()
     }
 
-    /// Sends what is to be sent next, and takes what there is room for now.
-    private func deliver() {
+    override func writeAnswered() {
         while let frame = window.takeAnswered() { write(frame) }
-        if case .finishing(let becauseOfError) = state, window.isEmpty {
-            close(becauseOfError: becauseOfError)
-        } else {
-            advance()
-        }
-    }
-
-    private func close(becauseOfError: Bool) {
-        guard let context else { return }
-        flush()
-        guard becauseOfError else {
-            state = .closed
-            context.close(promise: nil)
-            return
-        }
-        state = .discarding
-        context.close(mode: .output, promise: nil)
-        context.eventLoop.assumeIsolated().scheduleTask(in: limits.closingTime) {
-            context.close(promise: nil)
-        }
-        if readIsPending {
-            readIsPending = false
-            context.read()
-        }
     }
 
     // MARK: Listings
@@ -416,37 +296,10 @@ package final class RiakConnection: ChannelDuplexHandler, ClientConnection {
     // MARK: Writing
 
     private func write(_ frame: RiakFrame) {
-        guard let context else { return }
-        if outgoing.readableBytes == 0 { outgoing.reserveCapacity(outgoingReserve) }
-        if frame.body.readableBytes <= Self.gatheredFrameBytes {
-            frame.encode(into: &outgoing)
+        if frame.body.readableBytes <= Self.gatheredBytes {
+            write { frame.encode(into: &$0) }
         } else {
-            frame.encodeHeader(into: &outgoing)
-            context.write(wrapOutboundOut(takeOutgoing()), promise: nil)
-            context.write(wrapOutboundOut(frame.body), promise: nil)
-        }
-        guard !isInsideRead, !flushIsScheduled else { return }
-        flushIsScheduled = true
-        // Answers of one turn of the loop leave in one write.
-        context.eventLoop.assumeIsolated().execute {
-            self.flushIsScheduled = false
-            self.flush()
-        }
-    }
-
-    private func takeOutgoing() -> ByteBuffer {
-        let bytes = outgoing
-        outgoing = ByteBuffer()
-        return bytes
-    }
-
-    private func flush() {
-        guard let context else { return }
-        if outgoing.readableBytes > 0 {
-            outgoingReserve = min(outgoing.readableBytes, Self.gatheredFrameBytes)
-            context.writeAndFlush(wrapOutboundOut(takeOutgoing()), promise: nil)
-        } else {
-            context.flush()
+            write(body: frame.body) { frame.encodeHeader(into: &$0) }
         }
     }
 }
