@@ -34,6 +34,8 @@ package struct Lane: Sendable {
     private var hasBegun = false
     private var reaper: Reaper
     private var tokens: LinkTokens
+    /// What clients ask this lane for.
+    private var hotKeys = HotKeySketch()
     /// Agreed on with each peer to which a link stands.
     private var features: [NodeID: PeerFeatures] = [:]
     /// Empty between events; kept for their storage.
@@ -104,6 +106,11 @@ package struct Lane: Sendable {
         return statistics
     }
 
+    /// What this lane's clients ask for most, the hottest first.
+    package mutating func hotKeys(limit: Int, at now: MonotonicTime) -> HotKeyReport {
+        hotKeys.report(at: now, limit: limit)
+    }
+
     /// What is kept for other nodes.
     package var hints: [NodeID: HintTotal] { vnodes.hints }
 
@@ -119,6 +126,7 @@ package struct Lane: Sendable {
     package mutating func handle(_ event: consuming LaneEvent, now: Now, effects: inout [LaneEffect]) {
         switch consume event {
         case .client(let request, let body, let deadline):
+            hotKeys.note(body.key, isRead: body.isRead, at: now.monotonic)
             coordinator.client(request, body, deadline: deadline, now, &fromCoordinator)
         case .list(let request, let list, let deadline):
             coordinator.list(request, list, deadline: deadline, now, &fromCoordinator)

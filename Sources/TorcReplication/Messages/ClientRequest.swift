@@ -124,6 +124,10 @@ package enum ClientRequest: Hashable, Sendable {
     var isDelete: Bool {
         if case .delete = self { true } else { false }
     }
+
+    var isRead: Bool {
+        if case .get = self { true } else { false }
+    }
 }
 
 /// How many replicas stood behind an answer.

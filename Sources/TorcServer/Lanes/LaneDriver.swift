@@ -158,6 +158,9 @@ final class LaneDriver: @unchecked Sendable {
         return promise.futureResult
     }
 
+    /// On the lane's loop.
+    func hotKeys(limit: Int) -> HotKeyReport { lane.hotKeys(limit: limit, at: NodeClock.monotonic()) }
+
     /// On the lane's loop: what is still open is answered as unfinished.
     func failOpenRequests() {
         for id in requests.keys.sorted(by: { $0.rawValue < $1.rawValue }) {

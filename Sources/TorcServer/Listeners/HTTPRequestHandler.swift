@@ -18,6 +18,7 @@ final class HTTPRequestHandler: Sendable {
     private let tombstones: TombstoneEndpoint
     private let backup: BackupEndpoint
     private let explain: ExplainEndpoint
+    private let hotKeys: HotKeyEndpoint
     private let translator: RiakHTTPTranslator
     /// A longer body is refused.
     private let bodyLimit: Int
@@ -27,8 +28,8 @@ final class HTTPRequestHandler: Sendable {
 
     init(
         gateways: [ClientGateway], statistics: NodeStatistics, repair: RepairEndpoint, ring: RingEndpoint,
-        tombstones: TombstoneEndpoint, backup: BackupEndpoint, explain: ExplainEndpoint, clusterKey: ClusterKey,
-        bodyLimit: Int,
+        tombstones: TombstoneEndpoint, backup: BackupEndpoint, explain: ExplainEndpoint, hotKeys: HotKeyEndpoint,
+        clusterKey: ClusterKey, bodyLimit: Int,
         clusterStatus: @escaping @Sendable () async -> ClusterStatus
     ) {
         self.gateways = gateways
@@ -37,6 +38,7 @@ final class HTTPRequestHandler: Sendable {
         self.tombstones = tombstones
         self.backup = backup
         self.explain = explain
+        self.hotKeys = hotKeys
         self.statistics = statistics
         self.clusterStatus = clusterStatus
         translator = RiakHTTPTranslator(clusterKey: clusterKey)
@@ -53,6 +55,7 @@ final class HTTPRequestHandler: Sendable {
         if let response = await tombstones.respond(to: request) { return response }
         if let response = await backup.respond(to: request) { return response }
         if let response = await explain.respond(to: request) { return response }
+        if let response = await hotKeys.respond(to: request) { return response }
         if let response = await repair.respond(to: request) {
             return request.method == .head ? response.createHeadResponse() : response
         }

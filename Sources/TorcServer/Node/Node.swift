@@ -175,6 +175,7 @@ package final class Node: @unchecked Sendable {
                 explain: ExplainEndpoint(
                     configuration: configuration, loops: loops, directory: directory, store: opened.store,
                     threads: operatorThreads),
+                hotKeys: HotKeyEndpoint(loops: loops, directory: directory),
                 clusterKey: configuration.clusterKey,
                 bodyLimit: configuration.limits.objectBytes + Self.bodySlackBytes,
                 clusterStatus: { await ClusterStatus.collect(configuration, directory, loops) }),

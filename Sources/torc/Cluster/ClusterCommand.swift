@@ -7,6 +7,6 @@ struct ClusterCommand: AsyncParsableCommand {
         subcommands: [
             StatusCommand.self, RepairCommand.self, TokenCommand.self, JoinCommand.self, LeaveCommand.self,
             RemoveCommand.self, ReplaceCommand.self, PlanCommand.self, CommitCommand.self, AbortCommand.self,
-            TransfersCommand.self, ForceCommand.self, TombstonesCommand.self,
+            TransfersCommand.self, ForceCommand.self, TombstonesCommand.self, HotKeysCommand.self,
         ])
 }
