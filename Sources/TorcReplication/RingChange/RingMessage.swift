@@ -37,6 +37,9 @@ package struct RingMessage: Hashable, Sendable {
         self.body = body
     }
 
+    /// The sender holds this ring.
+    package init(told state: ClusterState) { self.init(version: state.version, body: .decided(state)) }
+
     package func encode(into buffer: inout ByteBuffer) {
         let kind: UInt8 =
             switch body {

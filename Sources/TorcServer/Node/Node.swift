@@ -243,6 +243,7 @@ package final class Node: @unchecked Sendable {
                 joins: origin.joinedName != nil)
             peers.members = directory.peers
             peers.fenced = Set(made.record.state.fenced)
+            peers.news = RingMessage(told: made.record.state)
             directory.tellRole(logger)
             let node = Node(
                 configuration: configuration, logger: logger, group: group, readers: readers, made: made,

@@ -70,7 +70,9 @@ final class RingFollower: @unchecked Sendable {
             self.directory.install(state)
             let peers = self.directory.peers
             for link in self.links {
-                link.eventLoop.execute { link.setMembers(peers, fenced: Set(state.fenced)) }
+                link.eventLoop.execute {
+                    link.setMembers(peers, fenced: Set(state.fenced), news: RingMessage(told: state))
+                }
             }
             self.directory.tellRole(self.logger)
             self.isBusy = false

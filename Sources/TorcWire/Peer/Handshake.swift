@@ -205,7 +205,7 @@ package struct Handshake {
         }
         // One that was removed hears why, once it knows from whom: it ends itself then.
         guard
-            members.contains(hello.identity.node) || fenced.contains(hello.identity.node)
+            hello.purpose == .news || members.contains(hello.identity.node) || fenced.contains(hello.identity.node)
                 || hello.identity.node == identity.node
         else {
             return refuse(

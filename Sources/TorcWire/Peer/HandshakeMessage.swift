@@ -81,6 +81,9 @@ package enum HandshakeMessage: Hashable, Sendable {
         case link = 0
         /// Only the question whether the dialling node is alive elsewhere.
         case probe = 1
+        /// Each tells the other the ring that it holds, and that is all: between nodes of which one does not know the
+        /// other, because its ring is old.
+        case news = 2
     }
 
     package struct Hello: Hashable, Sendable {

@@ -49,6 +49,8 @@ package struct PeerConfiguration: Sendable {
     package var members: [PeerMember]
     /// Nodes that were removed or replaced: told so, and never linked with.
     package var fenced: Set<NodeID>
+    /// The ring that all this comes from, for those who do not know this node; nil: they stay without it.
+    package var news: RingMessage?
     /// What this build announces.
     package var features = PeerFeatures.supported
     package var limits: PeerLimits
@@ -101,6 +103,8 @@ package struct PeerLimits: Hashable, Sendable {
     /// How long a standing link may take to prove that its node is alive when another process claims the node id.
     /// Long enough for a busy process, or its copy would be taken for it.
     package var duplicateTimeout: Duration = .seconds(1)
+    /// Then a connection ends on which rings were to be told.
+    package var newsTimeout: Duration = .seconds(5)
     /// After a link is lost or refused the next attempt waits from the first to the second, doubling, with jitter.
     package var backoffFloor: Duration = .milliseconds(50)
     package var backoffCeiling: Duration = .seconds(2)

@@ -56,6 +56,8 @@ package final class PeerLinks: @unchecked Sendable {
         /// Attempts since a link last stood.
         var failures = 0
         var lastRefusal: PeerRefusal.Code?
+        /// It does not know this node: the next attempt tells it the ring in which both are.
+        var lacksNews = false
 
         init(member: PeerMember) { self.member = member }
 
@@ -155,12 +157,13 @@ package final class PeerLinks: @unchecked Sendable {
     // MARK: Members
 
     /// Whom to be linked with from now on. Those that are new are dialled and let in; links with the others end when
-    /// what is queued for them is sent. On the loop.
-    package func setMembers(_ members: [PeerMember], fenced: Set<NodeID>) {
+    /// what is queued for them is sent. `news`: the ring that says so. On the loop.
+    package func setMembers(_ members: [PeerMember], fenced: Set<NodeID>, news: RingMessage? = nil) {
         eventLoop.assertInEventLoop()
         guard stopped == nil else { return }
         configuration.members = members
         configuration.fenced = fenced
+        configuration.news = news
         let others = members.filter { $0.node != configuration.identity.node }.sorted { $0.node < $1.node }
         let gone = peers.filter { peer in !others.contains { $0.node == peer.member.node } }
         peers = others.map { member in
@@ -192,8 +195,10 @@ package final class PeerLinks: @unchecked Sendable {
         peer.redial?.cancel()
         peer.redial = nil
         let node = peer.member.node
+        let purpose: HandshakeMessage.Purpose = peer.lacksNews && configuration.news != nil ? .news : .link
+        peer.lacksNews = false
         let link = PeerLink(
-            eventLoop: eventLoop, handshake: handshake(.dialler(expecting: node, purpose: .link)),
+            eventLoop: eventLoop, handshake: handshake(.dialler(expecting: node, purpose: purpose)),
             dialledAddress: peer.member.address, limits: configuration.limits, owner: self)
         link.node = node
         peer.attempt = link
@@ -258,6 +263,7 @@ extension PeerLinks: PeerLinkOwner {
     }
 
     func linkStands(_ link: PeerLink, _ session: Handshake.Session) {
+        if session.purpose == .news { return tellNews(on: link) }
         // A probe has its answer; a link's peer is a member, or it would have been refused.
         guard session.purpose == .link, let peer = peerByNode[session.peer.node] else {
             return link.stop("a probe has its answer")
@@ -285,7 +291,24 @@ extension PeerLinks: PeerLinkOwner {
         if peer.redial != nil { dial(peer) }
     }
 
+    /// Who was away while all whom it knew left the cluster knows none of those who dial it, and would refuse them for
+    /// ever: so whoever is refused as unknown tells the ring in which it is a member, and hears the other's.
+    private func tellNews(on link: PeerLink) {
+        if let news = configuration.news { link.send(.ring(news)) }
+        eventLoop.scheduleTask(in: TimeAmount(configuration.limits.newsTimeout)) {
+            link.drop("the rings were not told in time")
+        }
+    }
+
+    private func heardNews(_ message: PeerMessage, on link: PeerLink, from node: NodeID) {
+        guard case .ring = message else { return link.drop("it was to tell its ring, and told something else") }
+        receiver?.peerMessage(message, from: node)
+        // Both have said what they have to say: the one who asked ends it.
+        if link.isDialled { link.stop("the rings are told") }
+    }
+
     func linkReceived(_ message: PeerMessage, on link: PeerLink, from node: NodeID) {
+        if link.judgedPurpose == .news { return heardNews(message, on: link, from: node) }
         guard peerByNode[node] != nil else { return }
         receiver?.peerMessage(message, from: node)
     }
@@ -316,7 +339,7 @@ extension PeerLinks: PeerLinkOwner {
             ended(link, of: peer, end)
         } else {
             strangers.removeAll { $0 === link }
-            if stopped == nil, link.judgedPurpose != .probe {
+            if stopped == nil, link.judgedPurpose ?? .link == .link {
                 note(.warning, "a peer connection from \(link.address) was not taken: \(end)")
             }
         }
@@ -344,6 +367,7 @@ extension PeerLinks: PeerLinkOwner {
     }
 
     private func refused(_ peer: Peer, _ refusal: PeerRefusal, byPeer: Bool, _ link: PeerLink) {
+        if byPeer, refusal.code == .unknownNode { peer.lacksNews = true }
         guard peer.lastRefusal != refusal.code else { return }
         peer.lastRefusal = refusal.code
         logger.warning("no link with peer \(peer.member.name) at \(link.address): \(refusal)")

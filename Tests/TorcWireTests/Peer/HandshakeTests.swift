@@ -180,6 +180,30 @@ extension [Handshake.Action] {
         #expect(try acceptor.hears(try unwrap(dialler.start().sent)).refusal == .unknownNode)
     }
 
+    /// It may be the acceptor's ring that is old.
+    @Test func aNodeThatIsNoMemberMayTellItsRing() throws {
+        var pair = Pair()
+        pair.acceptorMembers = [NodeID(rawValue: 2), NodeID(rawValue: 3)]
+        pair.purpose = .news
+        var dialler = pair.dialler
+        var acceptor = pair.acceptor
+        let welcome = try unwrap(acceptor.hears(try unwrap(dialler.start().sent)).sent)
+        _ = try dialler.hears(welcome)
+        _ = try acceptor.hears(try unwrap(dialler.judged(.sole).sent))
+        guard case .established(let session) = acceptor.judged(.sole).last else {
+            Issue.record("it is not established")
+            return
+        }
+        #expect(session.purpose == .news && session.peer == pair.diallerIdentity)
+        // Whoever does not have the cluster's secret tells nothing.
+        pair.diallerKey = Pair.otherKey
+        var stranger = pair.dialler
+        acceptor = pair.acceptor
+        let hello = try unwrap(stranger.start().sent)
+        _ = try acceptor.hears(hello)
+        #expect(try acceptor.hears(.proof(ByteBuffer(repeating: 7, count: 32))).refusal == .badKey)
+    }
+
     /// When both have proven who they are: it ends itself for that.
     @Test(arguments: [[1, 2], [2]] as [[UInt64]]) func aNodeThatWasRemovedIsToldSo(members: [UInt64]) throws {
         var pair = Pair()

@@ -94,6 +94,30 @@ import TorcWire
         try await again.stop()
     }
 
+    /// The first was away, and all whom it knew have left: those who are members now are strangers to it.
+    @Test func whoIsRefusedAsUnknownTellsTheRing() async throws {
+        let all = try members(4)
+        func ring(_ nodes: [UInt64]) throws -> ClusterState {
+            ClusterState(declared: try .declared(members: nodes.map { ClaimMember(node: NodeID(rawValue: $0)) }))
+        }
+        let (old, new) = (try ring([1, 2]), try ring([1, 3]))
+        let away = try await TestPeer(1, incarnation: 11, members: Array(all[0...1]), news: RingMessage(told: old))
+        let member = try await TestPeer(3, incarnation: 33, members: [all[0], all[2]], news: RingMessage(told: new))
+        try await away.record.awaits(.message(.ring(RingMessage(told: new)), from: 3))
+        try await member.record.awaits(.message(.ring(RingMessage(told: old)), from: 1))
+        #expect(!away.record.events.contains(.up(3)) && !member.record.events.contains(.up(1)))
+        // It installs what it heard.
+        try await away.links.eventLoop.submit {
+            away.links.setMembers([all[0], all[2]], fenced: [], news: RingMessage(told: new))
+        }.get()
+        try await away.record.awaits(.up(3))
+        try await member.record.awaits(.up(1))
+        try await member.send([small(1)], to: 1)
+        try await eventually("a message") { away.record.messages.last == small(1) }
+        try await away.stop()
+        try await member.stop()
+    }
+
     /// A new member is linked with, one that is gone is not any more, and hears what was queued for it; one that was
     /// removed is told so.
     @Test func membersComeAndGo() async throws {

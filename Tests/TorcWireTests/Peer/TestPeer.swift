@@ -89,13 +89,14 @@ final class TestPeer: Sendable {
     init(
         _ node: UInt64, incarnation: UInt64, members: [PeerMember], limits: PeerLimits = quickLimits,
         key: ClusterKey = peerTestKey, cluster: UInt64 = 1, port: Int? = nil, isStarted: Bool = true,
-        features: PeerFeatures = .supported
+        features: PeerFeatures = .supported, news: RingMessage? = nil
     ) async throws {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         var configuration = PeerConfiguration(
             identity: testIdentity(node, incarnation: incarnation, cluster: cluster), key: key, members: members,
             limits: limits)
         configuration.features = features
+        configuration.news = news
         links = PeerLinks(
             configuration: configuration, registry: PeerRegistry(eventLoop: loop, limits: limits), eventLoop: loop,
             loop: 0, loopCount: 1, logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
