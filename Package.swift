@@ -113,6 +113,15 @@ let package = Package(
             path: "Bench/Load",
             swiftSettings: swiftSettings),
 
+        .target(
+            name: "TorcWritePath",
+            dependencies: [
+                "TorcModel", "TorcReplication", "TorcStorage", "TorcWire", "TorcServer", "TorcLoad", "TorcConsole",
+                nioCore, arguments, logging,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            path: "Bench/WritePath", swiftSettings: swiftSettings),
+
         // What commands print: tables, progress, JSON.
         .target(name: "TorcConsole", swiftSettings: swiftSettings),
         .target(
@@ -126,7 +135,8 @@ let package = Package(
         .executableTarget(
             name: "torc",
             dependencies: [
-                "TorcServer", "TorcClient", "TorcLoad", "TorcInspect", "TorcConsole", "TorcStorage", arguments, logging,
+                "TorcServer", "TorcClient", "TorcLoad", "TorcWritePath", "TorcInspect", "TorcConsole", "TorcStorage",
+                arguments, logging,
             ],
             swiftSettings: swiftSettings,
             linkerSettings: [.linkedLibrary("jemalloc")]),
@@ -188,6 +198,9 @@ let package = Package(
                 "TorcInspect", "TorcConsole", "TorcStorage", "CRocksDB", "TorcModel", "TorcReplication", "TestSupport",
                 "StoreSupport", nioCore, arguments,
             ],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "TorcWritePathTests", dependencies: ["TorcWritePath", "TorcConsole", "TorcWire", arguments],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcClientTests",

@@ -5,12 +5,12 @@ import Foundation
 private func power(_ base: Double, _ exponent: Double) -> Double { pow(base, exponent) }
 
 /// How keys are drawn from 0..<keyCount.
-enum KeyDistribution: Sendable, Equatable, CustomStringConvertible {
+package enum KeyDistribution: Sendable, Equatable, CustomStringConvertible {
     case uniform
     /// Few keys take most requests; YCSB's constant is 0.99. Ranks are scattered over the key space.
     case zipfian(theta: Double)
 
-    var description: String {
+    package var description: String {
         switch self {
         case .uniform: "uniform"
         case .zipfian(let theta): "zipfian(\(theta))"
@@ -19,7 +19,7 @@ enum KeyDistribution: Sendable, Equatable, CustomStringConvertible {
 }
 
 /// What a put knows of the version that it replaces.
-enum PutContext: String, Sendable, CaseIterable {
+package enum PutContext: String, Sendable, CaseIterable {
     /// The context that this run last saw for the key, as a client that reads before it writes has it.
     case last
     /// None: in a bucket that keeps siblings every put of a key adds one.
@@ -27,35 +27,37 @@ enum PutContext: String, Sendable, CaseIterable {
 }
 
 /// One run of the load generator.
-struct LoadPlan: Sendable {
+package struct LoadPlan: Sendable {
     /// Where to connect, in turn.
-    var targets: [(host: String, port: Int)]
-    var connections = 64
+    package var targets: [(host: String, port: Int)]
+    package var connections = 64
     /// Requests that a connection has under way at once.
-    var pipeline = 1
+    package var pipeline = 1
     /// Event loops of the generator.
-    var threads = 1
+    package var threads = 1
     /// The share of gets, 0…1; the rest are puts.
-    var readShare = 0.0
-    var keyCount: UInt64 = 100_000
-    var distribution = KeyDistribution.uniform
-    var valueBytes = 1024
-    var bucket = "bench"
-    var context = PutContext.last
+    package var readShare = 0.0
+    package var keyCount: UInt64 = 100_000
+    package var distribution = KeyDistribution.uniform
+    package var valueBytes = 1024
+    package var bucket = "bench"
+    package var context = PutContext.last
     /// Requests a second over all connections; nil: closed loop, the next request follows the last answer.
-    var rate: Double?
-    var duration = Duration.seconds(10)
+    package var rate: Double?
+    package var duration = Duration.seconds(10)
     /// Left out of the figures.
-    var warmup = Duration.seconds(2)
+    package var warmup = Duration.seconds(2)
     /// Ends a run early; nil: time alone does.
-    var operationLimit: UInt64?
+    package var operationLimit: UInt64?
     /// A request that takes longer counts as an error, and its connection is replaced.
-    var timeout = Duration.seconds(10)
-    var r: UInt32?
-    var w: UInt32?
-    var seed: UInt64 = 1
+    package var timeout = Duration.seconds(10)
+    package var r: UInt32?
+    package var w: UInt32?
+    package var seed: UInt64 = 1
     /// Processes of this machine whose processor time is reported an operation.
-    var processes: [Int] = []
+    package var processes: [Int] = []
+
+    package init(targets: [(host: String, port: Int)]) { self.targets = targets }
 }
 
 /// Draws key numbers.

@@ -1,35 +1,37 @@
 // Runs a plan: preloads when asked, connects, waits for the end, adds up.
 
-import Histogram
-import NIOCore
+package import Histogram
+package import NIOCore
 import NIOPosix
 
 /// What a run measured.
-struct LoadResult: Sendable {
-    var seconds: Double
-    var puts: Histogram<UInt64>
-    var gets: Histogram<UInt64>
+package struct LoadResult: Sendable {
+    package var seconds: Double
+    package var puts: Histogram<UInt64>
+    package var gets: Histogram<UInt64>
     /// Texts and counts, the whole run over, warm-up included.
-    var errors: [(text: String, count: UInt64)]
-    var notFound: UInt64
-    var operations: UInt64
+    package var errors: [(text: String, count: UInt64)]
+    package var notFound: UInt64
+    package var operations: UInt64
     /// The context last seen for each key.
-    var contexts: [ByteBuffer?]
+    package var contexts: [ByteBuffer?]
     /// Processor time that the plan's processes took while the run was measured.
-    var cpuSeconds: Double?
+    package var cpuSeconds: Double?
 
-    var answered: UInt64 { puts.totalCount + gets.totalCount }
+    package var answered: UInt64 { puts.totalCount + gets.totalCount }
 }
 
 struct LoadFailure: Error, CustomStringConvertible {
     var description: String
 }
 
-struct LoadRunner {
-    var plan: LoadPlan
+package struct LoadRunner {
+    package var plan: LoadPlan
+
+    package init(plan: LoadPlan) { self.plan = plan }
 
     /// Writes every key once.
-    func preload() async throws -> LoadResult {
+    package func preload() async throws -> LoadResult {
         var plan = plan
         plan.readShare = 0
         plan.rate = nil
@@ -40,7 +42,7 @@ struct LoadRunner {
     }
 
     /// `contexts`: what a preload has seen, so that the first put of a key knows the version that it replaces.
-    func run(contexts: [ByteBuffer?]?) async throws -> LoadResult {
+    package func run(contexts: [ByteBuffer?]?) async throws -> LoadResult {
         try await Self.run(plan, preloading: false, contexts: contexts)
     }
 

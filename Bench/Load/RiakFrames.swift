@@ -3,14 +3,14 @@
 //
 //   u32be length | u8 code | fields (protocol buffers: key = number << 3 | 2 for bytes, 0 for varints)
 
-import NIOCore
+package import NIOCore
 
-enum RiakFrames {
+package enum RiakFrames {
     static let getRequest: UInt8 = 9
     static let getResponse: UInt8 = 10
     static let putRequest: UInt8 = 11
     static let putResponse: UInt8 = 12
-    static let errorResponse: UInt8 = 0
+    package static let errorResponse: UInt8 = 0
     /// A reply longer than this is taken for garbage.
     static let maximumReplyBytes = 64 << 20
 
@@ -23,7 +23,7 @@ enum RiakFrames {
     }
 
     /// `wantsContext` asks for the head in the answer, which carries the new context.
-    static func writePut(
+    package static func writePut(
         bucket: ByteBuffer, key: ByteBuffer, context: ByteBuffer?, value: ByteBuffer, w: UInt32?, wantsContext: Bool,
         into buffer: inout ByteBuffer
     ) {
@@ -42,7 +42,7 @@ enum RiakFrames {
     }
 
     /// One field of a message that is length-delimited; nil when it is not there or the bytes make no sense.
-    static func bytes(ofField wanted: UInt64, in message: ByteBuffer) -> ByteBuffer? {
+    package static func bytes(ofField wanted: UInt64, in message: ByteBuffer) -> ByteBuffer? {
         var reader = message
         while reader.readableBytes > 0 {
             guard let tag = readVarint(&reader) else { return nil }

@@ -1,6 +1,10 @@
 // Batches, point reads, iterators, snapshots.
 
 #include <rocksdb/iterator.h>
+#include <rocksdb/perf_context.h>
+#include <rocksdb/perf_level.h>
+
+#include <pthread.h>
 
 #include "boundary.h"
 
@@ -52,6 +56,20 @@ torc_error torc_write(torc_db *db, torc_batch *batch, bool no_wait) {
         return result(db->db->Write(options, &batch->batch));
     });
 }
+
+void torc_write_times_begin(void) {
+    rocksdb::SetPerfLevel(rocksdb::PerfLevel::kEnableTimeExceptForMutex);
+    rocksdb::get_perf_context()->Reset();
+}
+
+torc_write_times torc_write_times_end(void) {
+    const rocksdb::PerfContext *context = rocksdb::get_perf_context();
+    torc_write_times times{context->write_wal_time, context->write_memtable_time};
+    rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable);
+    return times;
+}
+
+void torc_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 torc_error torc_flush_log(torc_db *db, bool sync) {
     return guarded([&]() -> torc_error { return result(db->db->FlushWAL(sync)); });

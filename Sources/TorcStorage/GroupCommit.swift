@@ -60,10 +60,10 @@ package final class GroupCommit: Sendable {
                 announced: .init(repeating: 0, count: laneCount), released: .init(repeating: 0, count: laneCount)))
         interval = Monitor(false)
         threads = Monitor([])
-        let commits = StoreThread { self.run() }
+        let commits = StoreThread("torc-sync") { self.run() }
         threads.withLock { $0.append(commits) }
         if case .buffered(let interval) = durability {
-            let background = StoreThread { self.syncEvery(interval) }
+            let background = StoreThread("torc-sync-later") { self.syncEvery(interval) }
             threads.withLock { $0.append(background) }
         }
     }

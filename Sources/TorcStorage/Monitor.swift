@@ -1,5 +1,6 @@
 // A lock with one condition, for the one place where threads of the store wait for one another.
 
+import CRocksDB
 import Glibc
 
 /// Wraps a value that threads share and wait for changes of.
@@ -60,20 +61,28 @@ final class Monitor<State>: @unchecked Sendable {
 /// A thread that is joined.
 final class StoreThread: @unchecked Sendable {
     private final class Body {
+        let name: String
         let run: @Sendable () -> Void
-        init(run: @escaping @Sendable () -> Void) { self.run = run }
+
+        init(name: String, run: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.run = run
+        }
     }
 
     // Written once, in `init`.
     private var thread = pthread_t()
 
-    init(_ run: @escaping @Sendable () -> Void) {
+    /// `name`: as the kernel shows it, 15 bytes at most.
+    init(_ name: String, _ run: @escaping @Sendable () -> Void) {
         let code = pthread_create(
             &thread, nil,
             { raw in
-                Unmanaged<Body>.fromOpaque(raw!).takeRetainedValue().run()
+                let body = Unmanaged<Body>.fromOpaque(raw!).takeRetainedValue()
+                torc_name_thread(body.name)
+                body.run()
                 return nil
-            }, Unmanaged.passRetained(Body(run: run)).toOpaque())
+            }, Unmanaged.passRetained(Body(name: name, run: run)).toOpaque())
         precondition(code == 0, "cannot start a thread: \(code)")
     }
 

@@ -44,6 +44,8 @@ package class ClientConnection: ChannelDuplexHandler {
 
     private(set) final var context: ChannelHandlerContext?
     private(set) final var isWritable = true
+    /// Its loop's; nil: nothing is timed.
+    package final var stages: StageClock?
     private let closingTime: TimeAmount
     private var state = State.open
     private var outgoing = ByteBuffer()
@@ -145,8 +147,10 @@ package class ClientConnection: ChannelDuplexHandler {
     package final func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard case .open = state else { return }
         isInsideRead = true
+        let span = stages?.enter(.parse)
         received(unwrapInboundIn(data))
         advance()
+        if let span { stages?.leave(span) }
     }
 
     package final func channelReadComplete(context: ChannelHandlerContext) {
@@ -253,6 +257,8 @@ package class ClientConnection: ChannelDuplexHandler {
 
     final func flush() {
         guard let context else { return }
+        let span = stages?.enter(.clientSockets)
+        defer { if let span { stages?.leave(span) } }
         if outgoing.readableBytes > 0 {
             outgoingReserve = min(outgoing.readableBytes, Self.gatheredBytes)
             context.writeAndFlush(wrapOutboundOut(takeOutgoing()), promise: nil)

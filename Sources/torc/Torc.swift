@@ -5,6 +5,7 @@ import TorcInspect
 import TorcLoad
 import TorcModel
 import TorcServer
+import TorcWritePath
 
 /// `torc`: server, clients and tools in one binary.
 @main
@@ -27,6 +28,7 @@ struct Torc: AsyncParsableCommand {
               torc backup create --to DIR --nodes …     all nodes, while they serve; also list, verify, restore
               torc inspect info DIR                     what a data folder holds; also verify, repair, …
               torc bench load --put                     measure a running cluster
+              torc bench write-path                     where a put's time goes; also compare
               torc version
             """,
         subcommands: [
@@ -53,5 +55,12 @@ extension NodeSettings {
 
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Measure.", subcommands: [LoadCommand.self])
+        commandName: "bench", abstract: "Measure.",
+        discussion: """
+            Examples:
+              torc bench load --preload --put           a running cluster, under puts
+              torc bench write-path --out before        where a put's time goes, stage by stage
+              torc bench compare before.json after.json
+            """,
+        subcommands: [LoadCommand.self, WritePathCommand.self, CompareCommand.self])
 }

@@ -55,11 +55,14 @@ struct House {
         "TorcServer": ["TorcModel", "TorcReplication", "TorcStorage", "TorcWire"],
         "TorcClient": ["TorcModel", "TorcReplication", "TorcWire"],
         "TorcLoad": ["TorcModel", "TorcWire", "TorcClient"],
+        "TorcWritePath": [
+            "TorcModel", "TorcReplication", "TorcStorage", "TorcWire", "TorcServer", "TorcLoad", "TorcConsole",
+        ],
         "TorcConsole": [],
         "TorcInspect": ["CZlib", "TorcModel", "TorcReplication", "TorcStorage", "TorcClient", "TorcConsole"],
         "torc": [
             "TorcModel", "TorcReplication", "TorcServer", "TorcClient", "TorcLoad", "TorcWire", "TorcInspect",
-            "TorcConsole", "TorcStorage",
+            "TorcConsole", "TorcStorage", "TorcWritePath",
         ],
         "torc-simulate": ["TorcModel", "TorcReplication", "TorcSimulation", "TorcWire"],
     ]

@@ -155,6 +155,20 @@ size_t torc_batch_bytes(const torc_batch *batch);
 /// effect when RocksDB would delay or stop the writer: an event loop must not wait.
 torc_error torc_write(torc_db *db, torc_batch *batch, bool no_wait);
 
+/// Where the time of this thread's writes went since it began to count.
+typedef struct torc_write_times {
+    uint64_t log_nanoseconds;
+    uint64_t memtable_nanoseconds;
+} torc_write_times;
+
+/// Counts from 0, for the calling thread alone: for benches, as the clock is read several times a write.
+void torc_write_times_begin(void);
+/// What was counted; ends the counting.
+torc_write_times torc_write_times_end(void);
+
+/// How the kernel shows the calling thread, beside those that RocksDB names itself; 15 bytes at most.
+void torc_name_thread(const char *name);
+
 /// Hands the log's buffered bytes to the kernel and, with `sync`, waits until every log file is on disk.
 /// The log is flushed by hand, once for many batches.
 torc_error torc_flush_log(torc_db *db, bool sync);

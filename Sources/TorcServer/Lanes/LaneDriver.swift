@@ -42,6 +42,8 @@ final class LaneDriver: @unchecked Sendable {
     let index: Int
     let eventLoop: any EventLoop
     private(set) var metrics = LaneMetrics()
+    /// Of all that its loop does for requests.
+    let stages: StageClock
 
     private let loops: NodeLoops
     private var lane: Lane
@@ -77,9 +79,10 @@ final class LaneDriver: @unchecked Sendable {
     init(
         index: Int, eventLoop: any EventLoop, loops: NodeLoops, lane: Lane, store: LaneStore, nodeStore: NodeStore,
         groupCommit: GroupCommit,
-        links: PeerLinks, readers: NIOThreadPool, logger: Logger
+        links: PeerLinks, readers: NIOThreadPool, stages: StageClock, logger: Logger
     ) {
         self.index = index
+        self.stages = stages
         self.eventLoop = eventLoop
         self.loops = loops
         self.lane = lane
@@ -122,12 +125,12 @@ final class LaneDriver: @unchecked Sendable {
         }
     }
 
-    /// On the lane's loop. `deadline` is absolute.
+    /// On the lane's loop. `began`: when it was read. `deadline` is absolute.
     func submit(
-        _ id: RequestID, _ request: ClientRequest, deadline: MonotonicTime, receiver: AnswerReceiver
+        _ id: RequestID, _ request: ClientRequest, began: MonotonicTime, deadline: MonotonicTime,
+        receiver: AnswerReceiver
     ) {
-        requests[id] = OpenRequest(
-            operation: ClientOperation(request), began: NodeClock.monotonic(), receiver: receiver)
+        requests[id] = OpenRequest(operation: ClientOperation(request), began: began, receiver: receiver)
         enqueue(.client(id, request, deadline: deadline))
     }
 
@@ -191,6 +194,7 @@ final class LaneDriver: @unchecked Sendable {
     func snapshot() -> LaneMetrics {
         var copy = metrics
         copy.openRequests = requests.count
+        copy.stages = stages.counted
         copy.repair = lane.repairStatistics
         copy.reaping = lane.reapStatistics
         copy.scrub = lane.scrubStatistics
@@ -216,17 +220,21 @@ final class LaneDriver: @unchecked Sendable {
         guard !isStopped, stalledBatch == nil else { return }
         now = NodeClock.now()
         metrics.turns += 1
+        stages.turnBegins()
+        let span = stages.enter(.turn)
+        defer { stages.leave(span) }
         var rounds = 0
         while !inbox.isEmpty, rounds < Self.roundsPerTurn {
             rounds += 1
             swap(&inbox, &arrived)
             metrics.events += UInt64(arrived.count)
             while let event = arrived.popFirst() {
-                lane.handle(event, now: now, effects: &effects)
+                if stages.isTiming { noteWait(of: event) }
+                handle(event)
                 carryOut()
             }
         }
-        lane.handle(.turnEnded, now: now, effects: &effects)
+        handle(.turnEnded)
         carryOut()
         setTimer()
         if !inbox.isEmpty { scheduleTurn() }
@@ -234,6 +242,17 @@ final class LaneDriver: @unchecked Sendable {
             whenDrained = nil
             promise.succeed()
         }
+    }
+
+    private func handle(_ event: consuming LaneEvent) {
+        let span = stages.enter(event.stage)
+        lane.handle(event, now: now, effects: &effects)
+        stages.leave(span)
+    }
+
+    private func noteWait(of event: LaneEvent) {
+        guard case .client(let id, _, _) = event, let request = requests[id] else { return }
+        stages.took(afterWaiting: now.monotonic.nanoseconds - min(request.began.nanoseconds, now.monotonic.nanoseconds))
     }
 
     /// Effects in their order. What is answered from memory appends its own effects behind.
@@ -287,13 +306,16 @@ final class LaneDriver: @unchecked Sendable {
     // MARK: The store
 
     private func read(_ token: StoreToken, _ place: RecordPlace, _ key: ObjectKey) {
-        switch store.readInMemory(place, key) {
+        let span = stages.enter(.read)
+        let found = store.readInMemory(place, key)
+        stages.leave(span)
+        switch found {
         case .known(let result):
             metrics.readsFromMemory += 1
-            lane.handle(.recordRead(token, result), now: now, effects: &effects)
+            handle(.recordRead(token, result))
         case .notInMemory:
             metrics.readsFromDisk += 1
-            lane.handle(.recordReadDeferred(token), now: now, effects: &effects)
+            handle(.recordReadDeferred(token))
             readers.submit { state in
                 guard case .active = state else { return }
                 let result = self.nodeStore.readBlocking(place, key)
@@ -322,6 +344,8 @@ final class LaneDriver: @unchecked Sendable {
     }
 
     private func append(_ write: RecordWrite) {
+        let span = stages.enter(.batch)
+        defer { stages.leave(span) }
         do {
             try store.append(write)
             metrics.recordsWritten += 1
@@ -332,12 +356,15 @@ final class LaneDriver: @unchecked Sendable {
 
     private func commit(_ batch: BatchNumber, delay: TimeAmount) {
         do {
-            switch try store.commit(leaves: lane.leaves) {
+            let span = stages.enter(.commit)
+            let outcome = try store.commit(leaves: lane.leaves)
+            stages.leave(span)
+            switch outcome {
             case .committed:
                 stalledBatch = nil
                 metrics.commits += 1
                 unsynced.append((batch, now.monotonic))
-                lane.handle(.committed(batch), now: now, effects: &effects)
+                handle(.committed(batch))
                 groupCommit.announce(lane: index, batch)
             case .stalled:
                 metrics.stalls += 1
@@ -412,7 +439,9 @@ final class LaneDriver: @unchecked Sendable {
     /// On the lane's loop; false: no link stands here.
     func transmitIfLinked(_ message: PeerMessage, to node: NodeID) -> Bool {
         guard links.isUp(node) else { return false }
+        let span = stages.enter(.peersOut)
         links.send(message, to: node)
+        stages.leave(span)
         return true
     }
 
@@ -424,6 +453,8 @@ final class LaneDriver: @unchecked Sendable {
 
     private func answer(_ id: RequestID, _ answer: ClientAnswer) {
         guard let request = requests.removeValue(forKey: id) else { return }
+        let span = stages.enter(.answer)
+        defer { stages.leave(span) }
         metrics.note(request.operation, answer, microseconds: now.monotonic.microseconds(since: request.began))
         switch request.receiver {
         case .riak(let reply):
@@ -595,6 +626,22 @@ extension MendObstacle {
         case .silent(let node): "\(node) does not answer"
         case .refused(let node, let failure): "\(node) answers: \(failure)"
         case .unwritten(let failure): "it cannot be written: \(failure)"
+        }
+    }
+}
+
+extension LaneEvent {
+    /// What a lane does with it.
+    fileprivate var stage: LoopStage {
+        switch self {
+        case .client: .coordination
+        case .peer: .peers
+        case .recordRead, .recordReadDeferred: .merge
+        case .turnEnded: .record
+        case .committed, .synced: .release
+        case .list, .listContinue, .cancel, .peerUp, .peerDown, .scanned, .ringChanged, .propertiesChanged, .suspected,
+            .diskSpace, .holdRemovals, .tick, .drain, .repair, .damaged, .salvaged, .salvageFailed:
+            .turn
         }
     }
 }

@@ -1,6 +1,7 @@
 // What one lane counts, on its loop, without locks. `/stats` collects from every loop and adds up.
 
 import TorcReplication
+import TorcWire
 
 /// The operations of clients that are timed apart.
 enum ClientOperation: Int, CaseIterable, Sendable {
@@ -69,6 +70,8 @@ struct LaneMetrics: Sendable {
     var hintBytesHeld: UInt64 = 0
     /// From the commit of a batch to its sync.
     var sync = LatencyHistogram()
+    /// Where the loop's time went.
+    var stages = StageTimes()
 
     init() {}
 
@@ -91,6 +94,7 @@ struct LaneMetrics: Sendable {
         }
         openRequests += other.openRequests
         sync.add(other.sync)
+        stages.add(other.stages)
         repair.add(other.repair)
         reaping.add(other.reaping)
         scrub.walks += other.scrub.walks

@@ -16,6 +16,7 @@ import TorcWire
 final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
     let nodeName: String
     let eventLoop: any EventLoop
+    var stages: StageClock { localLane.stages }
 
     private let index: Int
     private let loops: NodeLoops
@@ -57,11 +58,14 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
     func submit(_ request: ClientRequest, timeout: Duration?, receiver: AnswerReceiver) -> TakenRequest {
         let lane = loops.lane(of: request.key)
         let id = nextID(lane: lane.index)
-        let deadline = deadline(timeout)
+        let began = NodeClock.monotonic()
+        let deadline = began.advanced(by: timeout ?? defaultTimeout)
         if lane === localLane {
-            lane.submit(id, request, deadline: deadline, receiver: receiver)
+            lane.submit(id, request, began: began, deadline: deadline, receiver: receiver)
         } else {
-            lane.eventLoop.execute { lane.submit(id, request, deadline: deadline, receiver: receiver) }
+            lane.eventLoop.execute {
+                lane.submit(id, request, began: began, deadline: deadline, receiver: receiver)
+            }
         }
         return TakenRequest(rawValue: id.rawValue)
     }

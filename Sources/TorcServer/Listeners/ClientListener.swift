@@ -68,6 +68,7 @@ final class ClientListener: @unchecked Sendable {
             return channel.close()
         }
         let handler = make(gateways[index], accepted.wrappingIncrementThenLoad(ordering: .relaxed))
+        handler.stages = gateways[index].stages
         let table = connections[index]
         let id = ObjectIdentifier(channel)
         table.handlers[id] = (handler, channel)

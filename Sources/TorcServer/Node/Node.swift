@@ -91,9 +91,10 @@ package final class Node: @unchecked Sendable {
         var links: [PeerLinks] = []
         var lanes: [LaneDriver] = []
         for (index, eventLoop) in eventLoops.enumerated() {
+            let stages = StageClock()
             let link = PeerLinks(
                 configuration: peers, registry: registry, eventLoop: eventLoop, loop: index,
-                loopCount: eventLoops.count, logger: logger)
+                loopCount: eventLoops.count, logger: logger, stages: stages)
             let lane = Lane(
                 configuration: LaneConfiguration(
                     node: configuration.node, lane: index, laneCount: eventLoops.count,
@@ -109,7 +110,8 @@ package final class Node: @unchecked Sendable {
             lanes.append(
                 LaneDriver(
                     index: index, eventLoop: eventLoop, loops: loops, lane: lane, store: opened.lanes[index],
-                    nodeStore: opened.store, groupCommit: groupCommit, links: link, readers: readers, logger: logger))
+                    nodeStore: opened.store, groupCommit: groupCommit, links: link, readers: readers,
+                    stages: stages, logger: logger))
         }
         let follower = RingFollower(
             eventLoop: eventLoops[0], loops: loops, store: opened.store, links: links, directory: directory,

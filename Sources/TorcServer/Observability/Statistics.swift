@@ -38,6 +38,10 @@ struct Statistics: Sendable {
             fields.append((operation.name, Self.json(counted)))
         }
         fields.append(("sync", "{\(Self.latency(metrics.sync))}"))
+        fields.append(("stages", Self.json(metrics.stages)))
+        if let counted = Allocator.counted {
+            fields.append(("allocations", "{\"count\":\(counted.allocations),\"bytes\":\(counted.bytes)}"))
+        }
         fields.append(("store", Self.json(store)))
         fields.append(("repair", metrics.repair.json))
         fields.append(("reaping", metrics.reaping.json))
@@ -60,6 +64,13 @@ struct Statistics: Sendable {
         return "{" + figures.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
     }
 
+    private static func json(_ stages: StageTimes) -> String {
+        let times = LoopStage.allCases.map { "\"\($0.name)\":\(stages.nanoseconds[$0.rawValue])" }
+        return "{\"turns\":\(stages.turns),\"timed_turns\":\(stages.timedTurns),"
+            + "\"interruptions\":\(stages.interruptions),\"taken\":\(stages.taken),"
+            + "\"waited_ns\":\(stages.waitedNanoseconds),\"ns\":{\(times.joined(separator: ","))}}"
+    }
+
     private static func json(_ operation: LaneMetrics.Operation) -> String {
         "{\(latency(operation.latency)),\"refused\":\(operation.refused),\"failed\":\(operation.failed),"
             + "\"not_found\":\(operation.notFound)}"
@@ -67,7 +78,8 @@ struct Statistics: Sendable {
 
     private static func latency(_ histogram: LatencyHistogram) -> String {
         let mean = histogram.count == 0 ? 0 : histogram.totalMicroseconds / histogram.count
-        return "\"count\":\(histogram.count),\"mean_us\":\(mean),\"p50_us\":\(histogram.percentile(0.5)),"
+        return
+            "\"count\":\(histogram.count),\"total_us\":\(histogram.totalMicroseconds),\"mean_us\":\(mean),\"p50_us\":\(histogram.percentile(0.5)),"
             + "\"p95_us\":\(histogram.percentile(0.95)),\"p99_us\":\(histogram.percentile(0.99)),"
             + "\"p999_us\":\(histogram.percentile(0.999)),\"max_us\":\(histogram.maximumMicroseconds)"
     }

@@ -58,6 +58,8 @@ package final class PeerLink: ChannelInboundHandler, @unchecked Sendable {
     private let limits: PeerLimits
     /// The member that it belongs to, for its owner's use: nil while that is not known.
     var node: NodeID?
+    /// Its loop's; nil: nothing is timed.
+    var stages: StageClock?
     /// What the peer has proven to be, before it was judged.
     private(set) var judgedNode: NodeID?
     private(set) var judgedPurpose: HandshakeMessage.Purpose?
@@ -200,8 +202,10 @@ package final class PeerLink: ChannelInboundHandler, @unchecked Sendable {
             state = .handshaking(handshake, held)
             continueHandshake()
         case .standing:
+            let span = stages?.enter(.peersIn)
             reader.append(bytes)
             readFrames()
+            if let span { stages?.leave(span) }
         }
     }
 
@@ -338,7 +342,11 @@ package final class PeerLink: ChannelInboundHandler, @unchecked Sendable {
     private func pump() {
         guard case .standing = state, !isPumping, let context else { return }
         isPumping = true
-        defer { isPumping = false }
+        let span = stages?.enter(.peersOut)
+        defer {
+            if let span { stages?.leave(span) }
+            isPumping = false
+        }
         var bulkFrames = 0
         var isWaiting = true
         while isWaiting {

@@ -71,6 +71,8 @@ package final class PeerLinks: @unchecked Sendable {
     private let loop: Int
     private let loopCount: Int
     private let logger: Logger
+    /// The loop's; nil: nothing is timed.
+    private let stages: StageClock?
     private var limiter = LogLimiter()
     private var receiver: (any PeerReceiver)?
     /// Ascending by node.
@@ -86,7 +88,7 @@ package final class PeerLinks: @unchecked Sendable {
     /// `loop` is this loop's place among the node's `loopCount`.
     package init(
         configuration: PeerConfiguration, registry: PeerRegistry, eventLoop: any EventLoop, loop: Int, loopCount: Int,
-        logger: Logger
+        logger: Logger, stages: StageClock? = nil
     ) {
         let others = configuration.members.count { $0.node != configuration.identity.node }
         var configuration = configuration
@@ -97,6 +99,7 @@ package final class PeerLinks: @unchecked Sendable {
         self.loop = loop
         self.loopCount = loopCount
         self.logger = logger
+        self.stages = stages
         peers = configuration.members.filter { $0.node != configuration.identity.node }
             .sorted { $0.node < $1.node }.map(Peer.init)
         peerByNode = Dictionary(uniqueKeysWithValues: peers.map { ($0.member.node, $0) })
@@ -201,6 +204,7 @@ package final class PeerLinks: @unchecked Sendable {
             eventLoop: eventLoop, handshake: handshake(.dialler(expecting: node, purpose: purpose)),
             dialledAddress: peer.member.address, limits: configuration.limits, owner: self)
         link.node = node
+        link.stages = stages
         peer.attempt = link
         PeerChannels.connect(link, host: peer.member.host, port: peer.member.port, limits: configuration.limits)
             // Ends the link when the connection never stood; otherwise it has ended already.
@@ -237,6 +241,7 @@ package final class PeerLinks: @unchecked Sendable {
         let link = PeerLink(
             eventLoop: eventLoop, handshake: handshake(.acceptor), dialledAddress: nil, limits: configuration.limits,
             owner: self)
+        link.stages = stages
         strangers.append(link)
         return link
     }
