@@ -18,8 +18,12 @@ package struct RiakRequestDecoder: Sendable {
     ) throws(RiakRequestError) -> RiakRequest {
         guard let code = RiakMessageCode(rawValue: frame.code) else { throw Self.unknown(frame.code) }
         switch code {
-        case .getRequest: return try get(message(frame))
-        case .putRequest: return try put(message(frame), keyEntropy: keyEntropy)
+        case .getRequest:
+            if let plain = RiakGetFields(plain: frame.body) { return try get(plain) }
+            return try get(RiakGetFields(message(frame)))
+        case .putRequest:
+            if let plain = RiakPutFields(plain: frame.body) { return try put(plain, keyEntropy: keyEntropy) }
+            return try put(RiakPutFields(message(frame)), keyEntropy: keyEntropy)
         case .deleteRequest: return try delete(message(frame))
         case .pingRequest: return .ping
         case .getClientIDRequest: return .clientID
@@ -85,56 +89,55 @@ package struct RiakRequestDecoder: Sendable {
         return message
     }
 
-    private func get(_ message: RpbGetReq) throws(RiakRequestError) -> RiakRequest {
-        var get = GetRequest(key: try object(message.hasType ? message.type : nil, message.bucket, message.key))
-        if message.hasR { get.options.r = RiakQuorum.decode(message.r) }
-        if message.hasPr { get.options.pr = RiakQuorum.decode(message.pr) }
-        if message.hasBasicQuorum { get.options.basicQuorum = message.basicQuorum }
-        if message.hasNotfoundOk { get.options.notFoundOK = message.notfoundOk }
-        if message.hasSloppyQuorum { get.options.sloppyQuorum = message.sloppyQuorum }
-        if message.hasNVal { get.options.n = UInt8(clamping: message.nVal) }
-        if message.hasNodeConfirms { get.options.nodeConfirms = try Self.nodeConfirms(message.nodeConfirms) }
-        get.headOnly = message.head
-        if message.hasIfModified { get.unlessClock = try context(message.ifModified, for: get.key)?.clock }
+    private func get(_ fields: RiakGetFields) throws(RiakRequestError) -> RiakRequest {
+        var get = GetRequest(key: try RiakNames.object(type: fields.type, bucket: fields.bucket, key: fields.key))
+        get.options.r = fields.r.flatMap(RiakQuorum.decode)
+        get.options.pr = fields.pr.flatMap(RiakQuorum.decode)
+        get.options.basicQuorum = fields.basicQuorum
+        get.options.notFoundOK = fields.notFoundOK
+        get.options.sloppyQuorum = fields.sloppyQuorum
+        get.options.n = fields.copies.map { UInt8(clamping: $0) }
+        if let confirms = fields.nodeConfirms { get.options.nodeConfirms = try Self.nodeConfirms(confirms) }
+        get.headOnly = fields.head
+        if let seen = fields.ifModified { get.unlessClock = try context(seen, for: get.key)?.clock }
         return .object(
             RiakObjectRequest(
-                .get(get), timeout: Self.timeout(message.hasTimeout, message.timeout),
-                form: .get(deletedClock: message.deletedvclock)))
+                .get(get), timeout: Self.timeout(fields.timeout), form: .get(deletedClock: fields.deletedClock)))
     }
 
-    private func put(_ message: RpbPutReq, keyEntropy: () -> (UInt64, UInt64)) throws(RiakRequestError) -> RiakRequest {
-        let madeKey = message.hasKey ? nil : ByteBuffer(string: VersionTag.madeKey(keyEntropy()))
+    private func put(
+        _ fields: RiakPutFields, keyEntropy: () -> (UInt64, UInt64)
+    ) throws(RiakRequestError) -> RiakRequest {
+        let madeKey = fields.key == nil ? ByteBuffer(string: VersionTag.madeKey(keyEntropy())) : nil
         let key = try RiakNames.object(
-            type: message.hasType ? message.type.byteBuffer : nil, bucket: message.bucket.byteBuffer,
-            key: madeKey ?? message.key.byteBuffer)
-        let content = message.content
-        var metadata = ContentMetadata(content)
+            type: fields.type, bucket: fields.bucket, key: madeKey ?? fields.key ?? ByteBuffer())
+        var metadata = fields.metadata
         let life = try RiakLifetime.take(from: &metadata)
-        var put = PutRequest(
-            key: key, context: message.hasVclock ? try context(message.vclock, for: key) : nil,
-            metadata: metadata.encoded, value: content.value.byteBuffer)
+        var seen: CausalContext?
+        if let vclock = fields.vclock { seen = try context(vclock, for: key) }
+        var put = PutRequest(key: key, context: seen, metadata: metadata.encoded, value: fields.value)
         put.lifetimeSeconds = life
-        if message.hasW { put.options.w = RiakQuorum.decode(message.w) }
-        if message.hasDw { put.options.dw = RiakQuorum.decode(message.dw) }
-        if message.hasPw { put.options.pw = RiakQuorum.decode(message.pw) }
-        if message.hasSloppyQuorum { put.options.sloppyQuorum = message.sloppyQuorum }
-        if message.hasNVal { put.options.n = UInt8(clamping: message.nVal) }
-        if message.hasNodeConfirms { put.options.nodeConfirms = try Self.nodeConfirms(message.nodeConfirms) }
-        if message.ifNoneMatch {
+        put.options.w = fields.w.flatMap(RiakQuorum.decode)
+        put.options.dw = fields.dw.flatMap(RiakQuorum.decode)
+        put.options.pw = fields.pw.flatMap(RiakQuorum.decode)
+        put.options.sloppyQuorum = fields.sloppyQuorum
+        put.options.n = fields.copies.map { UInt8(clamping: $0) }
+        if let confirms = fields.nodeConfirms { put.options.nodeConfirms = try Self.nodeConfirms(confirms) }
+        if fields.ifNoneMatch {
             put.condition = .ifNoneMatch
-        } else if message.ifNotModified {
+        } else if fields.ifNotModified {
             // Without a vclock the client knows of no version at all.
             put.condition = .ifNotModified(put.context?.clock ?? VersionVector())
         }
-        put.returnedBody = message.returnBody ? .full : message.returnHead ? .head : .nothing
+        put.returnedBody = fields.returnBody ? .full : fields.returnHead ? .head : .nothing
         return .object(
-            RiakObjectRequest(
-                .put(put), timeout: Self.timeout(message.hasTimeout, message.timeout), form: .put(madeKey: madeKey)))
+            RiakObjectRequest(.put(put), timeout: Self.timeout(fields.timeout), form: .put(madeKey: madeKey)))
     }
 
     private func delete(_ message: RpbDelReq) throws(RiakRequestError) -> RiakRequest {
         let key = try object(message.hasType ? message.type : nil, message.bucket, message.key)
-        var delete = DeleteRequest(key: key, context: message.hasVclock ? try context(message.vclock, for: key) : nil)
+        var delete = DeleteRequest(
+            key: key, context: message.hasVclock ? try context(message.vclock.byteBuffer, for: key) : nil)
         if message.hasRw { delete.options.rw = RiakQuorum.decode(message.rw) }
         if message.hasR { delete.options.r = RiakQuorum.decode(message.r) }
         if message.hasW { delete.options.w = RiakQuorum.decode(message.w) }
@@ -157,13 +160,17 @@ package struct RiakRequestDecoder: Sendable {
     }
 
     /// Nil for an empty vclock, which some clients send for none.
-    private func context(_ token: Data, for key: ObjectKey) throws(RiakRequestError) -> CausalContext? {
-        if token.isEmpty { return nil }
+    private func context(_ token: ByteBuffer, for key: ObjectKey) throws(RiakRequestError) -> CausalContext? {
+        if token.readableBytes == 0 { return nil }
         do {
-            return try clusterKey.open(token.byteBuffer, for: key)
+            return try clusterKey.open(token, for: key)
         } catch {
             throw RiakRequestError(RiakText.text(of: error))
         }
+    }
+
+    private static func timeout(_ milliseconds: UInt32?) -> Duration? {
+        timeout(milliseconds != nil, milliseconds ?? 0)
     }
 
     /// A timeout of zero is none, as in Riak.
@@ -179,6 +186,47 @@ package struct RiakRequestDecoder: Sendable {
         case .one: 1
         case .quorum, .all: throw RiakRequestError("node_confirms must be a number")
         }
+    }
+}
+
+extension RiakPutFields {
+    init(_ message: RpbPutReq) {
+        bucket = message.bucket.byteBuffer
+        if message.hasType { type = message.type.byteBuffer }
+        if message.hasKey { key = message.key.byteBuffer }
+        if message.hasVclock { vclock = message.vclock.byteBuffer }
+        metadata = ContentMetadata(message.content)
+        value = message.content.value.byteBuffer
+        if message.hasW { w = message.w }
+        if message.hasDw { dw = message.dw }
+        if message.hasPw { pw = message.pw }
+        if message.hasTimeout { timeout = message.timeout }
+        if message.hasNVal { copies = message.nVal }
+        if message.hasNodeConfirms { nodeConfirms = message.nodeConfirms }
+        if message.hasSloppyQuorum { sloppyQuorum = message.sloppyQuorum }
+        returnBody = message.returnBody
+        returnHead = message.returnHead
+        ifNotModified = message.ifNotModified
+        ifNoneMatch = message.ifNoneMatch
+    }
+}
+
+extension RiakGetFields {
+    init(_ message: RpbGetReq) {
+        bucket = message.bucket.byteBuffer
+        if message.hasType { type = message.type.byteBuffer }
+        key = message.key.byteBuffer
+        if message.hasR { r = message.r }
+        if message.hasPr { pr = message.pr }
+        if message.hasTimeout { timeout = message.timeout }
+        if message.hasNVal { copies = message.nVal }
+        if message.hasNodeConfirms { nodeConfirms = message.nodeConfirms }
+        if message.hasBasicQuorum { basicQuorum = message.basicQuorum }
+        if message.hasNotfoundOk { notFoundOK = message.notfoundOk }
+        if message.hasSloppyQuorum { sloppyQuorum = message.sloppyQuorum }
+        if message.hasIfModified { ifModified = message.ifModified.byteBuffer }
+        head = message.head
+        deletedClock = message.deletedvclock
     }
 }
 

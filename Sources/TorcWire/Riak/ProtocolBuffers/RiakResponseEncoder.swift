@@ -23,14 +23,10 @@ package struct RiakResponseEncoder: Sendable {
         switch answer {
         case .absent: return RiakFrame(.getResponse)
         case .found(let object, _):
-            var response = RpbGetResp()
             if object.isTombstone {
                 guard case .get(deletedClock: true) = request.form else { return RiakFrame(.getResponse) }
-            } else {
-                response.content = contents(of: object)
             }
-            response.vclock = vclock(of: object, for: request.request.key)
-            return Self.frame(.getResponse, response)
+            return frame(.getResponse, object, request, hasContent: !object.isTombstone)
         case .unchanged:
             var response = RpbGetResp()
             response.unchanged = true
@@ -45,12 +41,9 @@ package struct RiakResponseEncoder: Sendable {
         case .ok(_, let object):
             guard case .put(let madeKey) = request.form else { return RiakFrame(.deleteResponse) }
             if madeKey == nil, object == nil { return RiakFrame(.putResponse) }
+            if let object { return frame(.putResponse, object, request, madeKey: madeKey) }
             var response = RpbPutResp()
             if let madeKey { response.key = Data(copying: madeKey) }
-            if let object {
-                response.content = contents(of: object)
-                response.vclock = vclock(of: object, for: request.request.key)
-            }
             return Self.frame(.putResponse, response)
         case .refused(let refusal): return error(RiakText.text(of: refusal))
         case .indeterminate(let copies, let needed):
@@ -120,12 +113,22 @@ package struct RiakResponseEncoder: Sendable {
         return Self.frame(.preferenceListResponse, response)
     }
 
-    private func vclock(of object: ClientObject, for key: ObjectKey) -> Data {
-        Data(copying: clusterKey.seal(object.context, for: key))
+    private func frame(
+        _ code: RiakMessageCode, _ object: ClientObject, _ request: RiakObjectRequest, hasContent: Bool = true,
+        madeKey: ByteBuffer? = nil
+    ) -> RiakFrame {
+        let answer = RiakObjectAnswer(
+            siblings: hasContent ? object.siblings.map { RiakSibling($0, of: object) } : [],
+            vclock: clusterKey.seal(object.context, for: request.request.key), madeKey: madeKey)
+        guard let body = answer.encoded else { return Self.tooLarge }
+        return RiakFrame(code, body: body)
     }
 
-    private func contents(of object: ClientObject) -> [RpbContent] {
-        object.siblings.map { RpbContent($0, of: object) }
+    private static var tooLarge: RiakFrame {
+        var response = RpbErrorResp()
+        response.errmsg = Data(copying: "The answer is too large for a message")
+        response.errcode = 0
+        return RiakFrame(.errorResponse, body: (try? response.encoded()) ?? ByteBuffer())
     }
 
     private static func frame(_ code: RiakMessageCode, _ message: some Message) -> RiakFrame {
@@ -133,27 +136,26 @@ package struct RiakResponseEncoder: Sendable {
             return RiakFrame(code, body: try message.encoded())
         } catch {
             // Every required field is set, so the one way to fail is a message beyond 2 GiB.
-            var response = RpbErrorResp()
-            response.errmsg = Data(copying: "The answer is too large for a message")
-            response.errcode = 0
-            return RiakFrame(.errorResponse, body: (try? response.encoded()) ?? ByteBuffer())
+            return tooLarge
         }
     }
 }
 
-extension RpbContent {
+extension RiakSibling {
     init(_ sibling: Sibling, of object: ClientObject) {
         // Metadata that this build cannot read is left out; the value is worth having without it.
-        var metadata = (try? ContentMetadata(decoding: sibling.metadata)) ?? ContentMetadata()
+        metadata = (try? ContentMetadata(decoding: sibling.metadata)) ?? ContentMetadata()
         if let left = object.secondsLeft(of: sibling) { RiakLifetime.put(left, into: &metadata) }
-        self.init(value: object.headOnly ? ByteBuffer() : sibling.value, metadata: metadata)
-        vtag = Data(copying: VersionTag.tag(of: sibling.dot))
-        let (seconds, microseconds) = sibling.timestamp.rawValue.quotientAndRemainder(dividingBy: 1_000_000)
-        lastMod = UInt32(clamping: seconds)
-        lastModUsecs = UInt32(microseconds)
-        if sibling.isTombstone { deleted = true }
+        value = object.headOnly ? ByteBuffer() : sibling.value
+        tag = VersionTag.tag(of: sibling.dot)
+        let (seconds, rest) = sibling.timestamp.rawValue.quotientAndRemainder(dividingBy: 1_000_000)
+        self.seconds = UInt32(clamping: seconds)
+        microseconds = UInt32(rest)
+        isDeleted = sibling.isTombstone
     }
+}
 
+extension RpbContent {
     init(value: ByteBuffer, metadata: ContentMetadata) {
         self.init()
         self.value = Data(copying: value)
