@@ -50,6 +50,8 @@ package enum Mutation: String, CaseIterable, Sendable {
     case ignoreUnreadable
     case conditionOnlyAtCoordinator
     case listUnsynced
+    /// A read takes the answer of one that has asked replicas before it came.
+    case joinSentRead
 
     // Membership's.
     /// Who is suspected says that it is alive in the incarnation in which it is suspected.

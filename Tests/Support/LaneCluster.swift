@@ -111,6 +111,30 @@ package struct LaneCluster {
         settle()
     }
 
+    /// Requests that one turn brings, each with the time that its client gives it.
+    @discardableResult package mutating func askTogether(
+        _ number: Int, _ together: [ClientRequest], patience: [Duration] = []
+    ) -> [RequestID] {
+        let ids = together.indices.map { RequestID(rawValue: requests + UInt64($0) + 1) }
+        requests += UInt64(together.count)
+        for (index, request) in together.enumerated() {
+            let deadline = now.monotonic.advanced(by: index < patience.count ? patience[index] : .seconds(10))
+            handle(.client(ids[index], request, deadline: deadline), at: number)
+        }
+        settle()
+        return ids
+    }
+
+    package mutating func cancel(_ number: Int, _ request: RequestID) {
+        handle(.cancel(request), at: number)
+        settle()
+    }
+
+    package mutating func drain(_ number: Int) {
+        handle(.drain, at: number)
+        settle()
+    }
+
     package mutating func list(_ number: Int, _ subject: PageRequest.Subject) {
         requests += 1
         let deadline = now.monotonic.advanced(by: .seconds(60))

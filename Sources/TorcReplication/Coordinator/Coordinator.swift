@@ -65,26 +65,55 @@ package struct Coordinator: Sendable {
     ) {
         switch body {
         case .get(let get):
-            do throws(Refusal) {
-                try admit()
-                try begin(get, request, deadline, now, &effects)
-            } catch {
-                note(error, &effects)
-                effects.append(.answer(request, .get(.refused(error))))
-            }
+            let reader = ClientReader(request, get)
+            read(SharedRead(key: get.key, options: get.options, deadline: deadline, readers: [reader]), now, &effects)
         case .put, .delete:
             write(body, for: .client(request), properties[body.key.bucket], deadline, now, &effects)
         }
     }
 
-    private mutating func begin(
-        _ get: GetRequest, _ request: RequestID, _ deadline: MonotonicTime, _ now: Now,
-        _ effects: inout [CoordinatorEffect]
-    ) throws(Refusal) {
-        let reader = Reader.client(request, headOnly: get.headOnly, unlessClock: get.unlessClock)
-        let id = numbers.nextOperation()
-        try read(id, get.key, reader, get.options, properties[get.key.bucket], deadline, now, &effects)
-        if gets[id] != nil { requests[request] = id }
+    /// One read for all of its readers.
+    package mutating func read(_ shared: SharedRead, _ now: Now, _ effects: inout [CoordinatorEffect]) {
+        var readers = shared.readers
+        do throws(Refusal) {
+            try admit()
+            let room = view.limits.operations - openCount
+            if readers.count > room {
+                refuse(readers[room...], .overloaded, &effects)
+                readers.removeSubrange(room...)
+            }
+            if Mutation.joinSentRead.isActive, joinSent(readers, shared) { return }
+            if readers.count > 1 { effects.append(.observed(.readShared(shared.key, readers: readers.count))) }
+            let id = numbers.nextOperation()
+            try read(
+                id, shared.key, Reader(readers), shared.options, properties[shared.key.bucket], shared.deadline, now,
+                &effects)
+            if gets[id] != nil { for reader in readers { requests[reader.request] = id } }
+        } catch {
+            refuse(readers[...], error, &effects)
+        }
+    }
+
+    private func refuse(
+        _ readers: ArraySlice<ClientReader>, _ refusal: Refusal, _ effects: inout [CoordinatorEffect]
+    ) {
+        for reader in readers {
+            note(refusal, &effects)
+            effects.append(.answer(reader.request, .get(.refused(refusal))))
+        }
+    }
+
+    /// A deliberate fault.
+    private mutating func joinSent(_ readers: [ClientReader], _ shared: SharedRead) -> Bool {
+        let sent = gets.keys.sorted().first { id in
+            guard let get = gets[id], get.isOpen, get.reader.clientCount > 0 else { return false }
+            return get.key == shared.key && get.options == shared.options && shared.deadline >= get.deadline
+        }
+        guard let sent else { return false }
+        gets[sent]!.reader = Reader(gets[sent]!.reader.clients + readers)
+        openReads += readers.count
+        for reader in readers { requests[reader.request] = sent }
+        return true
     }
 
     package mutating func list(
@@ -118,8 +147,10 @@ package struct Coordinator: Sendable {
     /// Reads and listings end; a write goes on, and nobody hears of it.
     package mutating func cancel(_ request: RequestID) {
         guard let id = requests.removeValue(forKey: request) else { return }
-        if let get = gets.removeValue(forKey: id) {
+        if let get = gets[id] {
             if get.isOpen { openReads -= 1 } else { lingering -= 1 }
+            let others = get.reader.clients.filter { $0.request != request }
+            if get.isOpen, !others.isEmpty { gets[id]!.reader = Reader(others) } else { gets[id] = nil }
         }
         puts[id]?.writer = .nobody
         deletes[id]?.writer = .nobody
@@ -270,7 +301,7 @@ package struct Coordinator: Sendable {
         let wake = get.wakeTime
         get.scheduled = wake
         gets[id] = get
-        if case .client = reader { openReads += 1 }
+        openReads += reader.clientCount
         timers.wake(id, .get, at: wake)
     }
 
@@ -296,7 +327,7 @@ package struct Coordinator: Sendable {
         }
         guard var get = gets[id] else { return }
         let reader = get.reader
-        if case .client = reader { openReads -= 1 }
+        openReads -= reader.clientCount
         if get.isFinished || lingering >= view.limits.operations {
             gets[id] = nil
         } else {
@@ -325,19 +356,8 @@ package struct Coordinator: Sendable {
         _ outcome: GetOutcome, to reader: Reader, _ key: ObjectKey, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
         switch reader {
-        case .client(let request, let headOnly, let unlessClock):
-            requests[request] = nil
-            let answer: GetAnswer =
-                switch outcome {
-                case .absent(let participation): .absent(participation)
-                case .found(let object, let participation):
-                    object.clock == unlessClock
-                        ? .unchanged(participation)
-                        : .found(ClientObject(object, at: now.wall, headOnly: headOnly), participation)
-                case .refused(let refusal): .refused(refusal)
-                case .failed(let failure): .failed(failure)
-                }
-            effects.append(.answer(request, .get(answer)))
+        case .client(let client): deliver(outcome, to: client, now, &effects)
+        case .clients(let clients): for client in clients { deliver(outcome, to: client, now, &effects) }
         case .condition(let id): conclude(id, puts[id]?.checked(outcome, now, &effects), now, &effects)
         case .deletion(let id):
             guard let delete = deletes.removeValue(forKey: id) else { return }
@@ -346,6 +366,23 @@ package struct Coordinator: Sendable {
             case .write(let context): add(delete.write(context, id: id), id, now, &effects)
             }
         }
+    }
+
+    private mutating func deliver(
+        _ outcome: GetOutcome, to client: ClientReader, _ now: Now, _ effects: inout [CoordinatorEffect]
+    ) {
+        requests[client.request] = nil
+        let answer: GetAnswer =
+            switch outcome {
+            case .absent(let participation): .absent(participation)
+            case .found(let object, let participation):
+                object.clock == client.unlessClock
+                    ? .unchanged(participation)
+                    : .found(ClientObject(object, at: now.wall, headOnly: client.headOnly), participation)
+            case .refused(let refusal): .refused(refusal)
+            case .failed(let failure): .failed(failure)
+            }
+        effects.append(.answer(client.request, .get(answer)))
     }
 
     // MARK: Listings
@@ -552,10 +589,8 @@ package struct Coordinator: Sendable {
             else { continue }
             gets[id] = nil
             let next = numbers.nextOperation()
-            if case .client(let request, _, _) = get.reader {
-                openReads -= 1
-                requests[request] = next
-            }
+            openReads -= get.reader.clientCount
+            for client in get.reader.clients { requests[client.request] = next }
             do throws(Refusal) {
                 try read(next, get.key, get.reader, get.options, get.properties, get.deadline, now, &effects)
             } catch {
@@ -587,7 +622,7 @@ package struct Coordinator: Sendable {
                 let get = gets.removeValue(forKey: id)!
                 if !get.isOpen { lingering -= 1 }
                 if let outcome = get.expired() {
-                    if case .client = get.reader { openReads -= 1 }
+                    openReads -= get.reader.clientCount
                     deliver(outcome, to: get.reader, get.key, now, &effects)
                 }
             } else {

@@ -79,7 +79,8 @@ struct GetOperation: Sendable {
 
     let id: OperationID
     let key: ObjectKey
-    let reader: Reader
+    /// It loses those who go away.
+    var reader: Reader
     /// As its reader asked for it.
     let options: QuorumOptions
     let properties: BucketProperties

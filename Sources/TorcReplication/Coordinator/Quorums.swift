@@ -136,7 +136,7 @@ extension ReadQuorum {
         func quorum(of count: Int) throws(Refusal) -> ReadQuorum {
             let quorums = try Quorums(options: options, properties: properties, replicaCount: count)
             switch reader {
-            case .client: return try quorums.read()
+            case .client, .clients: return try quorums.read()
             case .condition: return try quorums.readBeforeCondition()
             case .deletion: return try quorums.readBeforeDelete()
             }

@@ -20,6 +20,8 @@ package import TorcModel
 package struct Lane: Sendable {
     private let configuration: LaneConfiguration
     private var coordinator: Coordinator
+    /// Those that this turn has brought.
+    private var reads = SharedReads()
     private var vnodes: Vnodes
     private var pageServer: PageServer
     private var repair: Repair
@@ -117,21 +119,24 @@ package struct Lane: Sendable {
     /// Nothing is open, parked, unwritten or unsynced: after `.drain`, it may stop. Repair never is at rest, and
     /// can stop at any time.
     package var isIdle: Bool {
-        coordinator.isIdle && vnodes.isIdle && pageServer.isIdle && hintDelivery.isIdle
+        coordinator.isIdle && reads.isEmpty && vnodes.isIdle && pageServer.isIdle && hintDelivery.isIdle
     }
 
     /// Requests that are not answered.
-    package var openCount: Int { coordinator.openCount + coordinator.listingCount }
+    package var openCount: Int { coordinator.openCount + coordinator.listingCount + reads.count }
 
     package mutating func handle(_ event: consuming LaneEvent, now: Now, effects: inout [LaneEffect]) {
         switch consume event {
         case .client(let request, let body, let deadline):
             hotKeys.note(body.key, isRead: body.isRead, at: now.monotonic)
-            coordinator.client(request, body, deadline: deadline, now, &fromCoordinator)
+            switch body {
+            case .get(let get): reads.add(request, get, deadline: deadline)
+            case .put, .delete: coordinator.client(request, body, deadline: deadline, now, &fromCoordinator)
+            }
         case .list(let request, let list, let deadline):
             coordinator.list(request, list, deadline: deadline, now, &fromCoordinator)
         case .listContinue(let request): coordinator.listContinue(request, now, &fromCoordinator)
-        case .cancel(let request): coordinator.cancel(request)
+        case .cancel(let request): if !reads.cancel(request) { coordinator.cancel(request) }
         case .peer(let node, let message): receive(message, from: node, now, &effects)
         case .peerUp(let node, let agreed):
             features[node] = agreed
@@ -158,6 +163,7 @@ package struct Lane: Sendable {
             case .requests, .mending: break
             }
         case .turnEnded:
+            for read in reads.take() { coordinator.read(read, now, &fromCoordinator) }
             coordinator.turnEnded()
             hintDelivery.turnEnded(kept: vnodes.hints, now, &fromDelivery)
             if reaper.nextDeadline == nil { reaper.advance(now, &fromReaper) }

@@ -229,6 +229,8 @@ package enum LaneEffect: Hashable, Sendable {
 /// What the shell turns into logs and metrics.
 package enum LaneObservation: Hashable, Sendable {
     case readRepaired(ObjectKey, replicas: Int)
+    /// So many clients share one read.
+    case readShared(ObjectKey, readers: Int)
     /// A replica asked beyond R because another was slow.
     case speculativeRead
     case actorRetired(ObjectKey, Actor)

@@ -519,6 +519,8 @@ final class LaneDriver: @unchecked Sendable {
         case .readRepaired(let key, let replicas):
             metrics.readRepairs += 1
             logger.debug("stale replicas repaired", metadata: ["key": "\(key)", "replicas": "\(replicas)"])
+        case .readShared(_, let readers):
+            metrics.sharedReads += UInt64(readers - 1)
         case .speculativeRead:
             metrics.speculativeReads += 1
         case .actorRetired(let key, let actor):

@@ -50,6 +50,8 @@ struct LaneMetrics: Sendable {
     var messagesReceived: UInt64 = 0
     var readRepairs: UInt64 = 0
     var speculativeReads: UInt64 = 0
+    /// Reads that were answered by another's.
+    var sharedReads: UInt64 = 0
     var overloads: UInt64 = 0
     var unreadableRecords: UInt64 = 0
     var restampedWrites: UInt64 = 0
@@ -117,6 +119,7 @@ struct LaneMetrics: Sendable {
         Counter(name: "messages_received", path: \.messagesReceived),
         Counter(name: "read_repairs", path: \.readRepairs),
         Counter(name: "speculative_reads", path: \.speculativeReads),
+        Counter(name: "shared_reads", path: \.sharedReads),
         Counter(name: "overloads", path: \.overloads), Counter(name: "unreadable_records", path: \.unreadableRecords),
         Counter(name: "restamped_writes", path: \.restampedWrites),
         Counter(name: "ignored_forwards", path: \.ignoredForwards),

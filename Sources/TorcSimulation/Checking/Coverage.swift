@@ -24,6 +24,8 @@ package struct Coverage: Hashable, Sendable {
         case mended
         // A vector became shorter; two versions were linked; a cluster in which there had been two ended with one.
         case pruneStep, pruned, mixedVersions, upgraded
+        /// Clients shared a read.
+        case readShared
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,

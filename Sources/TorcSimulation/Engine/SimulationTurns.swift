@@ -107,6 +107,7 @@ extension Simulation {
         case .observed(let observation):
             note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
             if case .mended = observation { coverage.note(.mended) }
+            if case .readShared = observation { coverage.note(.readShared) }
         }
     }
 
