@@ -189,7 +189,7 @@ let package = Package(
             name: "TorcServerTests",
             dependencies: [
                 "TorcServer", "TorcClient", "TorcLoad", "TorcModel", "TorcReplication", "TorcStorage", "TestSupport",
-                nioCore, nioPosix, logging,
+                nioCore, nioPosix, logging, arguments,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

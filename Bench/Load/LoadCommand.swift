@@ -8,15 +8,26 @@ import NIOCore
 package struct LoadCommand: AsyncParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "load",
-        abstract: "Measure a running cluster: closed loop or fixed rate, puts, gets or a mix.",
+        abstract: "Measure a running cluster: closed loop, fixed rate, or the highest rate that is fast enough.",
         discussion: """
             Examples:
               torc bench load --preload --put                 100,000 keys of 1 KiB, then puts for 10 s
               torc bench load --get --pipeline 16             gets, 16 under way a connection
               torc bench load --read-share 0.9 --distribution zipfian:0.99 --rate 5000
               torc bench load --put --bucket fast --context none   in an lww bucket: no contexts
+              torc bench load --workload b --duration 60 --plot b.svg     YCSB's B; throughput and latency over time
+              torc bench load --workload a --target-p99-ms 20             the highest rate with 99 of 100 within 20 ms
+              torc bench load --get --distribution hotspot:0.01:0.9       a hundredth of the keys takes nine tenths
 
             At a fixed --rate latencies count from when a request was due, so a stall is not hidden.
+
+            YCSB's core workloads: a (half reads, half updates), b (95 % reads), c (reads alone), d (95 % reads of the
+            newest keys, 5 % inserts), f (half reads, half read-modify-write), over zipfian(0.99) keys. Preload the keys
+            first. A read-modify-write is one operation; it writes with the context that it has read.
+
+            --target-p99-ms runs at one fixed rate after another, each for --warmup and --duration: doubled until the
+            target is missed, then in between. A rate holds when it is reached (98 %), nothing fails, and 99 of 100
+            operations take no longer than that.
             """)
 
     @Option(help: "Addresses, host:port, separated by commas.")
@@ -27,8 +38,11 @@ package struct LoadCommand: AsyncParsableCommand {
     @Flag(help: "Puts only (the default).") var put = false
     @Flag(help: "Gets only.") var get = false
     @Option(help: "Share of gets, 0 to 1.") var readShare: Double?
+    @Option(help: "YCSB's workload a, b, c, d or f: its mix and its distribution of keys.") var workload: String?
     @Option(help: "Number of keys.") var keys: UInt64 = 100_000
-    @Option(help: "uniform, or zipfian[:theta].") var distribution = "uniform"
+    @Option(
+        help: "uniform (the default), zipfian[:theta], latest[:theta], or hotspot:KEYS:REQUESTS, shares from 0 to 1.")
+    var distribution: String?
     @Option(help: "Bytes of a value.") var valueBytes = 1024
     @Option(help: "Bucket.") var bucket = "bench"
     @Option(help: "What puts know of the version they replace: last or none.") var context = "last"
@@ -44,8 +58,14 @@ package struct LoadCommand: AsyncParsableCommand {
     @Flag(help: "Write every key once first.") var preload = false
     @Flag(help: "Only write every key once.") var preloadOnly = false
     @Option(help: "Write the JSON to this file as well; '-' prints it instead of the table.") var json: String?
+    @Option(help: "Draw throughput and latency over time into this SVG file.") var plot: String?
+    @Option(help: "Search for the highest rate at which 99 of 100 operations take so many milliseconds at most.")
+    var targetP99Ms: Double?
+    @Option(help: "The rate that the search begins with, in requests a second.") var searchFrom = 1000.0
 
     package init() {}
+
+    package func validate() throws { _ = try makePlan() }
 
     package mutating func run() async throws {
         let plan = try makePlan()
@@ -63,9 +83,18 @@ package struct LoadCommand: AsyncParsableCommand {
             if preloadOnly { return }
             contexts = result.contexts
         }
+        if let targetP99Ms {
+            var search = LoadSearch(plan: plan, targetMilliseconds: targetP99Ms, contexts: contexts)
+            let found = try await search.run(from: searchFrom)
+            if json == "-" { print(try found.json) } else { print(found.table) }
+            if let json, json != "-" { try Data((found.json + "\n").utf8).write(to: URL(fileURLWithPath: json)) }
+            if found.rate == nil { throw ExitCode.failure }
+            return
+        }
         let report = LoadReport(plan: plan, result: try await runner.run(contexts: contexts))
         if json == "-" { print(try report.json) } else { print(report.table) }
         if let json, json != "-" { try Data((report.json + "\n").utf8).write(to: URL(fileURLWithPath: json)) }
+        if let plot { try Data(LoadPlot.svg(report).utf8).write(to: URL(fileURLWithPath: plot)) }
         if report.latencies.isEmpty { throw ExitCode.failure }
     }
 
@@ -80,13 +109,23 @@ package struct LoadCommand: AsyncParsableCommand {
         plan.connections = try positive(connections, "connections", 10_000)
         plan.pipeline = try positive(pipeline, "pipeline", 1_024)
         plan.threads = min(try positive(threads, "threads", 64), plan.connections)
-        guard [put, get, readShare != nil].filter({ $0 }).count <= 1 else {
-            throw ValidationError("give one of --put, --get and --read-share")
+        guard [put, get, readShare != nil, workload != nil].filter({ $0 }).count <= 1 else {
+            throw ValidationError("give one of --put, --get, --read-share and --workload")
         }
-        plan.readShare = get ? 1 : readShare ?? 0
-        guard (0...1).contains(plan.readShare) else { throw ValidationError("--read-share must be 0 to 1") }
+        plan.mix.get = get ? 1 : readShare ?? 0
+        guard (0...1).contains(plan.mix.get) else { throw ValidationError("--read-share must be 0 to 1") }
+        if let workload {
+            guard let known = YCSBWorkload(rawValue: workload.lowercased()) else {
+                throw ValidationError(
+                    "--workload is a, b, c, d or f: E scans in the order of keys, which there is none of")
+            }
+            plan.mix = known.mix
+            plan.distribution = known.distribution
+        }
         plan.keyCount = UInt64(try positive(Int(clamping: keys), "keys", 1 << 40))
-        plan.distribution = try Self.distribution(distribution)
+        // Each loop has keys of its own.
+        plan.threads = min(plan.threads, Int(clamping: plan.keyCount))
+        if let distribution { plan.distribution = try Self.distribution(distribution) }
         guard (0...(64 << 20)).contains(valueBytes) else {
             throw ValidationError("--value-bytes must be 0 to \(64 << 20)")
         }
@@ -96,6 +135,12 @@ package struct LoadCommand: AsyncParsableCommand {
         plan.context = known
         plan.rate = rate
         if let rate, !(rate > 0) { throw ValidationError("--rate must be above 0") }
+        if let targetP99Ms {
+            guard targetP99Ms > 0, searchFrom >= 1, rate == nil, operations == nil, plot == nil else {
+                throw ValidationError(
+                    "--target-p99-ms and --search-from must be above 0, without --rate, --operations and --plot")
+            }
+        }
         guard duration > 0, duration <= 86_400, warmup >= 0, warmup <= 3_600, timeout > 0 else {
             throw ValidationError("--duration must be 0 to 86400 seconds, --warmup 0 to 3600, --timeout above 0")
         }
@@ -113,7 +158,7 @@ package struct LoadCommand: AsyncParsableCommand {
         return plan
     }
 
-    private static func address(_ text: Substring) throws -> (host: String, port: Int) {
+    static func address(_ text: Substring) throws -> (host: String, port: Int) {
         guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
             (1...65_535).contains(port)
         else { throw ValidationError("'\(text)' is not host:port") }
@@ -123,11 +168,19 @@ package struct LoadCommand: AsyncParsableCommand {
     private static func distribution(_ text: String) throws -> KeyDistribution {
         if text == "uniform" { return .uniform }
         let parts = text.split(separator: ":")
-        if parts.first == "zipfian", parts.count <= 2 {
-            let theta = parts.count == 2 ? Double(parts[1]) : 0.99
-            if let theta, theta > 0, theta < 1 { return .zipfian(theta: theta) }
+        let numbers = parts.dropFirst().compactMap { Double($0) }.filter { $0 > 0 && $0 <= 1 }
+        if numbers.count == parts.count - 1 {
+            let theta = numbers.isEmpty ? 0.99 : numbers[0]
+            switch parts.first {
+            case "zipfian" where numbers.count <= 1 && theta < 1: return .zipfian(theta: theta)
+            case "latest" where numbers.count <= 1 && theta < 1: return .latest(theta: theta)
+            case "hotspot" where numbers.count == 2: return .hotspot(keys: numbers[0], requests: numbers[1])
+            default: break
+            }
         }
-        throw ValidationError("--distribution must be uniform or zipfian[:theta] with theta between 0 and 1")
+        throw ValidationError(
+            "--distribution must be uniform, zipfian[:theta] or latest[:theta] with theta between 0 and 1, or "
+                + "hotspot:KEYS:REQUESTS with shares up to 1, not '\(text)'")
     }
 
     /// Riak's numbers for the words.

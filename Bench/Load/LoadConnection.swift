@@ -14,8 +14,11 @@ final class LoadState {
     /// The context last seen for each key, when puts carry one.
     var contexts: [ByteBuffer?]
     var values: ByteBuffer
-    var puts = Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .three)
-    var gets = Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .three)
+    /// By `LoadKind.rawValue`.
+    var latencies = LoadKind.allCases.map { _ in LoadResult.histogram() }
+    /// Of requests that were refused because there was too much to do: from when they were sent.
+    var refusals = LoadResult.histogram()
+    var timeline: LoadTimeline
     var errors: [String: UInt64] = [:]
     var notFound: UInt64 = 0
     var recordFrom = NIODeadline.distantFuture
@@ -24,6 +27,9 @@ final class LoadState {
     var operationLimit: UInt64
     /// Preloading writes each key of this range once instead of drawing keys.
     var preload: Range<UInt64>?
+    /// The next key that this loop inserts, and the largest that it knows to be there.
+    private var nextInsert: UInt64
+    private var newest: UInt64
 
     /// Contexts are kept a loop, so each loop draws keys of its own: key % threads == loop.
     let loop: UInt64
@@ -36,6 +42,11 @@ final class LoadState {
         bucket = ByteBuffer(string: plan.bucket)
         contexts = plan.context == .last ? seen ?? Array(repeating: nil, count: Int(plan.keyCount)) : []
         self.preload = preload
+        timeline = LoadTimeline(duration: plan.duration)
+        let threads = UInt64(plan.threads)
+        nextInsert = (plan.keyCount + threads - 1) / threads * threads + UInt64(loop)
+        let last = nextInsert >= threads ? nextInsert - threads : 0
+        newest = last < plan.keyCount || last < threads ? last : last - threads
         operationLimit = plan.operationLimit.map { max(1, $0 / UInt64(plan.threads)) } ?? .max
         // Bytes that do not compress; each value is a window into them.
         var random = generator
@@ -46,11 +57,20 @@ final class LoadState {
     }
 
     func drawKey() -> UInt64 {
-        let drawn = keys.next(using: &generator)
+        let drawn = keys.next(newest: newest, using: &generator)
         let threads = UInt64(plan.threads)
         let mine = drawn - drawn % threads + loop
-        return mine < plan.keyCount ? mine : loop
+        return mine < plan.keyCount || mine <= newest ? mine : loop
     }
+
+    /// A key that was not there.
+    func drawInsert() -> UInt64 {
+        defer { nextInsert += UInt64(plan.threads) }
+        while plan.context == .last, contexts.count <= nextInsert { contexts.append(nil) }
+        return nextInsert
+    }
+
+    func inserted(_ key: UInt64) { newest = max(newest, key) }
 
     func recordError(_ text: String) {
         // Bounded: an error text of its own for each request would fill the memory.
@@ -65,8 +85,12 @@ final class LoadConnection: ChannelInboundHandler {
 
     private struct Pending {
         var key: UInt64
+        var kind: LoadKind
+        /// Of a modification, its second half.
         var isPut: Bool
+        /// When it was due.
         var begun: NIODeadline
+        var sent: NIODeadline
     }
 
     private let state: LoadState
@@ -139,13 +163,31 @@ final class LoadConnection: ChannelInboundHandler {
             }
         case (RiakFrames.errorResponse, _):
             let text = RiakFrames.bytes(ofField: 1, in: message).map { String(buffer: $0) }
+            let isRefusal = text == RiakFrames.overloadedText
+            note(request, now) { state, _ in
+                if isRefusal { state.refusals.record(UInt64(max(0, (now - request.sent).nanoseconds))) }
+                state.timeline.noteError(at: now - state.recordFrom, isRefusal: isRefusal)
+            }
             return state.recordError(text ?? "an error without text")
         default:
             return state.recordError("an answer with code \(code)")
         }
+        if request.kind == .modify, !request.isPut {
+            write(request.key)
+            pending.append(Pending(key: request.key, kind: .modify, isPut: true, begun: request.begun, sent: now))
+            return
+        }
+        if request.kind == .insert { state.inserted(request.key) }
+        note(request, now) { state, nanoseconds in
+            state.latencies[request.kind.rawValue].record(nanoseconds)
+            state.timeline.note(nanoseconds, at: now - state.recordFrom)
+        }
+    }
+
+    /// What falls into the time that is measured.
+    private func note(_ request: Pending, _ now: NIODeadline, _ body: (LoadState, UInt64) -> Void) {
         guard now >= state.recordFrom, now <= state.stopAt else { return }
-        let nanoseconds = UInt64(max(0, (now - request.begun).nanoseconds))
-        if request.isPut { state.puts.record(nanoseconds) } else { state.gets.record(nanoseconds) }
+        body(state, UInt64(max(0, (now - request.begun).nanoseconds)))
     }
 
     /// Sends what is due.
@@ -176,30 +218,36 @@ final class LoadConnection: ChannelInboundHandler {
 
     private func send(_ begun: NIODeadline) -> Bool {
         let key: UInt64
-        let isPut: Bool
+        let kind: LoadKind
         if let range = state.preload {
             guard !range.isEmpty else { return false }
             key = range.lowerBound
             state.preload = (range.lowerBound + 1)..<range.upperBound
-            isPut = true
+            kind = .put
         } else {
-            key = state.drawKey()
-            isPut = !(Double.random(in: 0..<1, using: &state.generator) < state.plan.readShare)
+            kind = state.plan.mix.kind(at: .random(in: 0..<1, using: &state.generator))
+            key = kind == .insert ? state.drawInsert() : state.drawKey()
         }
         state.operations += 1
-        let name = ByteBuffer(string: "key\(key)")
+        let isPut = kind == .put || kind == .insert
         if isPut {
-            let offset = Int(state.generator.next() % UInt64(max(1, state.plan.valueBytes)))
-            RiakFrames.writePut(
-                bucket: state.bucket, key: name,
-                context: state.plan.context == .last ? state.contexts[Int(key)] : nil,
-                value: state.values.getSlice(at: offset, length: state.plan.valueBytes)!, w: state.plan.w,
-                wantsContext: state.plan.context == .last, into: &outbound)
+            write(key)
         } else {
-            RiakFrames.writeGet(bucket: state.bucket, key: name, r: state.plan.r, into: &outbound)
+            RiakFrames.writeGet(bucket: state.bucket, key: Self.name(key), r: state.plan.r, into: &outbound)
         }
-        pending.append(Pending(key: key, isPut: isPut, begun: begun))
+        pending.append(Pending(key: key, kind: kind, isPut: isPut, begun: begun, sent: NIODeadline.now()))
         return true
+    }
+
+    private static func name(_ key: UInt64) -> ByteBuffer { ByteBuffer(string: "key\(key)") }
+
+    private func write(_ key: UInt64) {
+        let offset = Int(state.generator.next() % UInt64(max(1, state.plan.valueBytes)))
+        RiakFrames.writePut(
+            bucket: state.bucket, key: Self.name(key),
+            context: state.plan.context == .last ? state.contexts[Int(key)] : nil,
+            value: state.values.getSlice(at: offset, length: state.plan.valueBytes)!, w: state.plan.w,
+            wantsContext: state.plan.context == .last, into: &outbound)
     }
 
     private func schedule(_ context: ChannelHandlerContext) {

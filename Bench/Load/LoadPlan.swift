@@ -9,13 +9,69 @@ package enum KeyDistribution: Sendable, Equatable, CustomStringConvertible {
     case uniform
     /// Few keys take most requests; YCSB's constant is 0.99. Ranks are scattered over the key space.
     case zipfian(theta: Double)
+    /// The newest keys take most requests, the share of each falling with its age as in `zipfian`.
+    case latest(theta: Double)
+    /// A share of the keys, the first ones, takes a share of the requests; the others take the rest. Both uniformly.
+    case hotspot(keys: Double, requests: Double)
 
     package var description: String {
         switch self {
         case .uniform: "uniform"
         case .zipfian(let theta): "zipfian(\(theta))"
+        case .latest(let theta): "latest(\(theta))"
+        case .hotspot(let keys, let requests): "hotspot(\(keys),\(requests))"
         }
     }
+}
+
+/// What a request of the load does.
+package enum LoadKind: Int, CaseIterable, Sendable {
+    case put
+    case get
+    /// A put of a key that was not there.
+    case insert
+    /// A get, then a put with the context that it brought: one operation.
+    case modify
+
+    var name: String {
+        switch self {
+        case .put: "put"
+        case .get: "get"
+        case .insert: "insert"
+        case .modify: "modify"
+        }
+    }
+}
+
+/// Shares of the kinds; what is left are puts.
+package struct LoadMix: Sendable, Equatable {
+    package var get = 0.0
+    package var insert = 0.0
+    package var modify = 0.0
+
+    /// The kind at a uniform draw from 0..<1.
+    func kind(at draw: Double) -> LoadKind {
+        if draw < get { return .get }
+        if draw < get + insert { return .insert }
+        return draw < get + insert + modify ? .modify : .put
+    }
+}
+
+/// The core workloads of YCSB (Cooper et al., 2010). E needs scans in the order of keys, which a ring of hashes has none of.
+enum YCSBWorkload: String, CaseIterable, Sendable {
+    case a, b, c, d, f
+
+    var mix: LoadMix {
+        switch self {
+        case .a: LoadMix(get: 0.5)
+        case .b: LoadMix(get: 0.95)
+        case .c: LoadMix(get: 1)
+        case .d: LoadMix(get: 0.95, insert: 0.05)
+        case .f: LoadMix(get: 0.5, modify: 0.5)
+        }
+    }
+
+    var distribution: KeyDistribution { self == .d ? .latest(theta: 0.99) : .zipfian(theta: 0.99) }
 }
 
 /// What a put knows of the version that it replaces.
@@ -35,8 +91,7 @@ package struct LoadPlan: Sendable {
     package var pipeline = 1
     /// Event loops of the generator.
     package var threads = 1
-    /// The share of gets, 0…1; the rest are puts.
-    package var readShare = 0.0
+    package var mix = LoadMix()
     package var keyCount: UInt64 = 100_000
     package var distribution = KeyDistribution.uniform
     package var valueBytes = 1024
@@ -61,23 +116,39 @@ package struct LoadPlan: Sendable {
 }
 
 /// Draws key numbers.
-struct KeyGenerator: Sendable {
+package struct KeyGenerator: Sendable {
     private let keyCount: UInt64
+    private let distribution: KeyDistribution
     private let zipf: Zipf?
 
-    init(_ distribution: KeyDistribution, keyCount: UInt64) {
+    package init(_ distribution: KeyDistribution, keyCount: UInt64) {
         self.keyCount = keyCount
+        self.distribution = distribution
         switch distribution {
-        case .uniform: zipf = nil
-        case .zipfian(let theta): zipf = Zipf(count: keyCount, theta: theta)
+        case .uniform, .hotspot: zipf = nil
+        case .zipfian(let theta), .latest(let theta): zipf = Zipf(count: keyCount, theta: theta)
         }
     }
 
-    func next(using generator: inout some RandomNumberGenerator) -> UInt64 {
-        guard let zipf else { return .random(in: 0..<keyCount, using: &generator) }
-        // FNV-1a of the rank, as YCSB scrambles it, so that the hot keys are not neighbours.
+    /// `newest`: the largest key that there is, where keys are inserted.
+    package func next(newest: UInt64, using generator: inout some RandomNumberGenerator) -> UInt64 {
+        switch distribution {
+        case .uniform: return .random(in: 0..<keyCount, using: &generator)
+        case .hotspot(let keys, let requests):
+            let hot = min(keyCount, max(1, UInt64(Double(keyCount) * keys)))
+            guard hot < keyCount, Double.random(in: 0..<1, using: &generator) >= requests else {
+                return .random(in: 0..<hot, using: &generator)
+            }
+            return .random(in: hot..<keyCount, using: &generator)
+        case .latest: return newest - min(newest, zipf!.rank(at: .random(in: 0..<1, using: &generator)))
+        case .zipfian: return scattered(zipf!.rank(at: .random(in: 0..<1, using: &generator)))
+        }
+    }
+
+    /// FNV-1a of the rank, as YCSB scrambles it, so that the hot keys are not neighbours.
+    private func scattered(_ drawn: UInt64) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        var rank = zipf.rank(at: .random(in: 0..<1, using: &generator))
+        var rank = drawn
         for _ in 0..<8 {
             hash = (hash ^ (rank & 0xff)) &* 0x100_0000_01b3
             rank >>= 8

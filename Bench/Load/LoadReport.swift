@@ -2,6 +2,7 @@
 
 import Foundation
 import Histogram
+import NIOCore
 
 struct LoadReport: Encodable {
     struct Latency: Encodable {
@@ -16,6 +17,19 @@ struct LoadReport: Encodable {
         var maxMilliseconds: Double
     }
 
+    /// One interval of the run.
+    struct Moment: Encodable {
+        /// From the beginning of what is measured to the interval's.
+        var second: Double
+        var perSecond: Double
+        var errorsPerSecond: Double
+        var refusalsPerSecond: Double
+        /// Nil when nothing ended in it.
+        var p50Milliseconds: Double?
+        var p99Milliseconds: Double?
+        var maxMilliseconds: Double?
+    }
+
     struct Failure: Encodable {
         var text: String
         var count: UInt64
@@ -27,6 +41,8 @@ struct LoadReport: Encodable {
         var pipeline: Int
         var threads: Int
         var readShare: Double
+        var insertShare: Double
+        var modifyShare: Double
         var keys: UInt64
         var distribution: String
         var valueBytes: Int
@@ -48,24 +64,35 @@ struct LoadReport: Encodable {
     var notFound: UInt64
     var errorCount: UInt64
     var errors: [Failure]
+    /// Of requests that were refused because there was too much to do: how long the refusal took.
+    var refusals: Latency?
+    var timeline: [Moment]
 
     init(plan: LoadPlan, result: LoadResult) {
         settings = Settings(
             targets: plan.targets.map { "\($0.host):\($0.port)" }, connections: plan.connections,
-            pipeline: plan.pipeline, threads: plan.threads, readShare: plan.readShare, keys: plan.keyCount,
+            pipeline: plan.pipeline, threads: plan.threads, readShare: plan.mix.get,
+            insertShare: plan.mix.insert, modifyShare: plan.mix.modify, keys: plan.keyCount,
             distribution: "\(plan.distribution)", valueBytes: plan.valueBytes, bucket: plan.bucket,
             context: plan.context.rawValue, ratePerSecond: plan.rate,
             warmupSeconds: Double(plan.warmup.components.seconds), r: plan.r, w: plan.w, seed: plan.seed)
         seconds = result.seconds
         perSecond = result.seconds > 0 ? Double(result.answered) / result.seconds : 0
-        latencies = [("put", result.puts), ("get", result.gets)].filter { $0.1.totalCount > 0 }.map { name, histogram in
-            func milliseconds(_ percentile: Double) -> Double { Double(histogram.valueAtPercentile(percentile)) / 1e6 }
-            return Latency(
-                operation: name, count: histogram.totalCount,
-                perSecond: result.seconds > 0 ? Double(histogram.totalCount) / result.seconds : 0,
-                meanMilliseconds: histogram.mean / 1e6, p50Milliseconds: milliseconds(50),
-                p90Milliseconds: milliseconds(90), p99Milliseconds: milliseconds(99),
-                p999Milliseconds: milliseconds(99.9), maxMilliseconds: milliseconds(100))
+        latencies = LoadKind.allCases.map { ($0.name, result.latencies[$0.rawValue]) }.filter { $0.1.totalCount > 0 }
+            .map { Latency($0.0, $0.1, seconds: result.seconds) }
+        refusals =
+            result.refusals.totalCount > 0 ? Latency("refused", result.refusals, seconds: result.seconds) : nil
+        let interval = Double(result.timeline.interval.nanoseconds) / 1e9
+        timeline = result.timeline.intervals.enumerated().map { index, moment in
+            // The last interval ends with the run.
+            let length = max(min(interval, result.seconds - Double(index) * interval), interval / 100)
+            func milliseconds(_ nanoseconds: UInt64?) -> Double? { nanoseconds.map { Double($0) / 1e6 } }
+            return Moment(
+                second: Double(index) * interval, perSecond: Double(moment.operations) / length,
+                errorsPerSecond: Double(moment.errors) / length, refusalsPerSecond: Double(moment.refusals) / length,
+                p50Milliseconds: milliseconds(moment.nanoseconds(percentile: 50)),
+                p99Milliseconds: milliseconds(moment.nanoseconds(percentile: 99)),
+                maxMilliseconds: moment.operations > 0 ? milliseconds(moment.longestNanoseconds) : nil)
         }
         cpuMicrosecondsPerOperation = result.cpuSeconds.map { $0 * 1e6 / Double(max(1, result.answered)) }
         notFound = result.notFound
@@ -87,9 +114,9 @@ struct LoadReport: Encodable {
         }
         func number(_ value: Double) -> String { String(format: value < 100 ? "%.2f" : "%.0f", value) }
         var lines = [
-            "      " + ["count", "op/s", "mean ms", "p50", "p90", "p99", "p99.9", "max"].map { cell($0, 9) }.joined()
+            "       " + ["count", "op/s", "mean ms", "p50", "p90", "p99", "p99.9", "max"].map { cell($0, 9) }.joined()
         ]
-        for latency in latencies {
+        for latency in latencies + (refusals.map { [$0] } ?? []) {
             let figures =
                 [String(latency.count), String(format: "%.0f", latency.perSecond)]
                 + [
@@ -97,7 +124,7 @@ struct LoadReport: Encodable {
                     latency.p99Milliseconds, latency.p999Milliseconds, latency.maxMilliseconds,
                 ].map(number)
             lines.append(
-                latency.operation.padding(toLength: 6, withPad: " ", startingAt: 0)
+                latency.operation.padding(toLength: 7, withPad: " ", startingAt: 0)
                     + figures.map { cell($0, 9) }.joined())
         }
         lines.append("")
@@ -109,5 +136,18 @@ struct LoadReport: Encodable {
         }
         for failure in errors.prefix(10) { lines.append("  \(failure.count) × \(failure.text)") }
         return lines.joined(separator: "\n")
+    }
+}
+
+extension LoadReport.Latency {
+    /// `seconds`: how long was measured.
+    init(_ operation: String, _ histogram: Histogram<UInt64>, seconds: Double) {
+        func milliseconds(_ percentile: Double) -> Double { Double(histogram.valueAtPercentile(percentile)) / 1e6 }
+        self.init(
+            operation: operation, count: histogram.totalCount,
+            perSecond: seconds > 0 ? Double(histogram.totalCount) / seconds : 0,
+            meanMilliseconds: histogram.mean / 1e6, p50Milliseconds: milliseconds(50),
+            p90Milliseconds: milliseconds(90), p99Milliseconds: milliseconds(99),
+            p999Milliseconds: milliseconds(99.9), maxMilliseconds: milliseconds(100))
     }
 }

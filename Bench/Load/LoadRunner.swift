@@ -7,8 +7,11 @@ import NIOPosix
 /// What a run measured.
 package struct LoadResult: Sendable {
     package var seconds: Double
-    package var puts: Histogram<UInt64>
-    package var gets: Histogram<UInt64>
+    /// By `LoadKind.rawValue`.
+    package var latencies: [Histogram<UInt64>]
+    /// Refused at once, as there was too much to do; among the errors, too.
+    package var refusals: Histogram<UInt64>
+    package var timeline: LoadTimeline
     /// Texts and counts, the whole run over, warm-up included.
     package var errors: [(text: String, count: UInt64)]
     package var notFound: UInt64
@@ -18,7 +21,27 @@ package struct LoadResult: Sendable {
     /// Processor time that the plan's processes took while the run was measured.
     package var cpuSeconds: Double?
 
-    package var answered: UInt64 { puts.totalCount + gets.totalCount }
+    package var answered: UInt64 { latencies.reduce(0) { $0 + $1.totalCount } }
+
+    /// All kinds together.
+    var all: Histogram<UInt64> {
+        var sum = Self.histogram()
+        for histogram in latencies { sum.add(histogram) }
+        return sum
+    }
+
+    /// Nothing was measured.
+    static func empty(_ duration: Duration) -> LoadResult {
+        LoadResult(
+            seconds: 0, latencies: LoadKind.allCases.map { _ in histogram() }, refusals: histogram(),
+            timeline: LoadTimeline(duration: duration), errors: [], notFound: 0, operations: 0, contexts: [])
+    }
+
+    static func histogram() -> Histogram<UInt64> {
+        Histogram<UInt64>(highestTrackableValue: 120_000_000_000, numberOfSignificantValueDigits: .three)
+    }
+
+    package var puts: Histogram<UInt64> { latencies[LoadKind.put.rawValue] }
 }
 
 struct LoadFailure: Error, CustomStringConvertible {
@@ -33,7 +56,7 @@ package struct LoadRunner {
     /// Writes every key once.
     package func preload() async throws -> LoadResult {
         var plan = plan
-        plan.readShare = 0
+        plan.mix = LoadMix()
         plan.rate = nil
         plan.warmup = .zero
         plan.operationLimit = nil
@@ -97,7 +120,8 @@ package struct LoadRunner {
                 let measured = min(NIODeadline.now(), state.stopAt) - state.recordFrom
                 result.succeed(
                     LoadResult(
-                        seconds: Double(max(0, measured.nanoseconds)) / 1e9, puts: state.puts, gets: state.gets,
+                        seconds: Double(max(0, measured.nanoseconds)) / 1e9, latencies: state.latencies,
+                        refusals: state.refusals, timeline: state.timeline,
                         errors: state.errors.map { ($0.key, $0.value) }, notFound: state.notFound,
                         operations: state.operations, contexts: state.contexts, cpuSeconds: cpu.value.seconds))
             }
@@ -131,11 +155,13 @@ package struct LoadRunner {
         for part in parts { for (text, count) in part.errors { errors[text, default: 0] += count } }
         for part in parts.dropFirst() {
             total.seconds = max(total.seconds, part.seconds)
-            total.puts.add(part.puts)
-            total.gets.add(part.gets)
+            for index in total.latencies.indices { total.latencies[index].add(part.latencies[index]) }
+            total.refusals.add(part.refusals)
+            total.timeline.add(part.timeline)
             total.notFound += part.notFound
             total.operations += part.operations
             total.cpuSeconds = total.cpuSeconds ?? part.cpuSeconds
+            while total.contexts.count < part.contexts.count { total.contexts.append(nil) }
             for (key, context) in part.contexts.enumerated() where context != nil { total.contexts[key] = context }
         }
         total.errors = errors.map { ($0.key, $0.value) }.sorted { $0.1 == $1.1 ? $0.0 < $1.0 : $0.1 > $1.1 }

@@ -11,6 +11,8 @@ package enum RiakFrames {
     static let putRequest: UInt8 = 11
     static let putResponse: UInt8 = 12
     package static let errorResponse: UInt8 = 0
+    /// What a node answers that has too much to do: nothing was done, and it may be asked again.
+    static let overloadedText = "overload"
     /// A reply longer than this is taken for garbage.
     static let maximumReplyBytes = 64 << 20
 

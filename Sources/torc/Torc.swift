@@ -29,6 +29,7 @@ struct Torc: AsyncParsableCommand {
               torc inspect info DIR                     what a data folder holds; also verify, repair, …
               torc bench load --put                     measure a running cluster
               torc bench write-path                     where a put's time goes; also compare
+              torc bench overload                       ask it for four times what it can do
               torc version
             """,
         subcommands: [
@@ -59,8 +60,9 @@ struct BenchCommand: AsyncParsableCommand {
         discussion: """
             Examples:
               torc bench load --preload --put           a running cluster, under puts
+              torc bench overload                       four times what it can do, and how it takes that
               torc bench write-path --out before        where a put's time goes, stage by stage
               torc bench compare before.json after.json
             """,
-        subcommands: [LoadCommand.self, WritePathCommand.self, CompareCommand.self])
+        subcommands: [LoadCommand.self, OverloadCommand.self, WritePathCommand.self, CompareCommand.self])
 }

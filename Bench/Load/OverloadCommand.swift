@@ -1,0 +1,269 @@
+// `torc bench overload`: what a cluster does when it is asked for several times what it can do. It should go on doing what it
+// can, refuse the rest at once, need no more memory for it, and be itself again when it is over.
+//
+//   saturate: closed loop ─► peak        calm: half of the peak ─► the latency that is usual
+//   overload: a fixed rate of 4 × peak ─► goodput, how long refusals take, memory
+//   recover: half of the peak again, at once ─► how long until latency is usual
+
+package import ArgumentParser
+import Foundation
+import NIOCore
+
+package struct OverloadCommand: AsyncParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "overload",
+        abstract: "Ask a running cluster for several times what it can do, and judge how it takes that.",
+        discussion: """
+            Examples:
+              torc bench overload --pids 4001,4002,4003
+              torc bench overload --factor 8 --read-share 0.9 --json overload.json --plot overload.svg
+
+            First finds the peak with a closed loop, then asks for --factor times as much, each request sent when it is due,
+            and last for half of the peak. Passes when the goodput stays above 90 % of the peak, 99 of 100 refusals take
+            less than 50 ms from when they were sent, memory (of --pids) does not grow in the second half by more than a
+            tenth, and latency is usual again within a second. Exits with 1 otherwise. The generator shares the machine
+            with the nodes if they are here: then it takes some of what they lack.
+            """)
+
+    @Option(help: "Addresses, host:port, separated by commas.") var targets =
+        "127.0.0.1:8087,127.0.0.1:8097,127.0.0.1:8107"
+    @Option(help: "So many times the peak.") var factor = 4.0
+    @Option(help: "Seconds of each phase.") var seconds = 10.0
+    @Option(help: "Connections of the overload.") var connections = 512
+    @Option(help: "Requests under way a connection in the overload.") var pipeline = 64
+    @Option(help: "Share of gets, 0 to 1; the rest are puts.") var readShare = 0.5
+    @Option(help: "Number of keys; they are written first.") var keys: UInt64 = 20_000
+    @Option(help: "Bytes of a value.") var valueBytes = 1024
+    @Option(help: "Bucket.") var bucket = "overload"
+    @Option(help: "Process ids of the nodes, separated by commas: their memory is watched.") var pids = ""
+    @Option(help: "Write the JSON to this file as well; '-' prints it instead of the table.") var json: String?
+    @Option(help: "Draw the overload over time into this SVG file.") var plot: String?
+
+    package init() {}
+
+    package func validate() throws { _ = try makePlan() }
+
+    package func run() async throws {
+        let plan = try makePlan()
+        let memory = MemoryMeter(processes: plan.processes)
+        var report = OverloadReport(factor: factor)
+
+        func phase(_ name: String, _ plan: LoadPlan, _ contexts: [ByteBuffer?]) async throws -> (LoadReport, LoadResult)
+        {
+            FileHandle.standardError.write(
+                Data("\(name): \(plan.rate.map { "\(Int($0)) a second" } ?? "closed loop")\n".utf8))
+            let result = try await LoadRunner(plan: plan).run(contexts: contexts)
+            return (LoadReport(plan: plan, result: result), result)
+        }
+
+        FileHandle.standardError.write(Data("writing \(plan.keyCount) keys\n".utf8))
+        var contexts = try await LoadRunner(plan: plan).preload().contexts
+        let (saturated, first) = try await phase("saturate", plan, contexts)
+        contexts = first.contexts
+        report.peakPerSecond = saturated.perSecond
+        guard saturated.perSecond > 0 else {
+            throw ValidationError("nothing was answered: \(saturated.errors.first?.text ?? "no error was told")")
+        }
+
+        var calm = plan
+        calm.rate = saturated.perSecond / 2
+        calm.connections = min(64, plan.connections)
+        let (usual, second) = try await phase("calm", calm, contexts)
+        contexts = second.contexts
+        report.usualP99Milliseconds = LoadReport.Latency("all", second.all, seconds: second.seconds).p99Milliseconds
+        report.usualErrorCount = usual.errorCount
+
+        var heavy = plan
+        heavy.rate = saturated.perSecond * factor
+        heavy.connections = connections
+        heavy.pipeline = pipeline
+        heavy.threads = 1
+        report.askedPerSecond = heavy.rate!
+        report.memoryBeforeMiB = memory.mebibytes
+        let watch = memory.watch(every: .milliseconds(100))
+        let (overloaded, third) = try await phase("overload", heavy, contexts)
+        report.memory = await watch.finish()
+        contexts = third.contexts
+        report.goodputPerSecond = overloaded.perSecond
+        report.accepted = LoadReport.Latency("accepted", third.all, seconds: third.seconds)
+        report.refused = overloaded.refusals
+        report.otherErrors = overloaded.errors.filter { $0.text != RiakFrames.overloadedText }
+        report.overload = overloaded.timeline
+
+        calm.warmup = .zero
+        let (recovered, _) = try await phase("recover", calm, contexts)
+        report.recovery = recovered.timeline
+        report.memoryAfterMiB = memory.mebibytes
+
+        if json == "-" { print(try report.json) } else { print(report.table) }
+        if let json, json != "-" { try Data((report.json + "\n").utf8).write(to: URL(fileURLWithPath: json)) }
+        if let plot { try Data(LoadPlot.svg(overloaded).utf8).write(to: URL(fileURLWithPath: plot)) }
+        if report.judgements.contains(where: { !$0.isMet }) { throw ExitCode.failure }
+    }
+
+    private func makePlan() throws -> LoadPlan {
+        guard factor >= 1, factor <= 100, seconds >= 1, seconds <= 600, (1...10_000).contains(connections),
+            (1...1_024).contains(pipeline), (0...1).contains(readShare), (1...100_000_000).contains(keys),
+            (0...(64 << 20)).contains(valueBytes)
+        else {
+            throw ValidationError(
+                "--factor 1 to 100, --seconds 1 to 600, --connections 1 to 10000, --pipeline 1 to 1024, --read-share 0 to 1, "
+                    + "--keys 1 to 100000000, --value-bytes 0 to \(64 << 20)")
+        }
+        var plan = LoadPlan(targets: try targets.split(separator: ",").map(LoadCommand.address))
+        plan.connections = 64
+        plan.pipeline = 16
+        plan.mix.get = readShare
+        plan.keyCount = keys
+        plan.valueBytes = valueBytes
+        plan.bucket = bucket
+        plan.duration = .milliseconds(Int64(seconds * 1000))
+        plan.warmup = .seconds(1)
+        plan.timeout = .seconds(30)
+        plan.processes = try pids.split(separator: ",").map {
+            guard let pid = Int($0) else { throw ValidationError("'\($0)' is not a process id") }
+            return pid
+        }
+        return plan
+    }
+}
+
+/// What was seen, and what was asked of it.
+struct OverloadReport: Encodable {
+    struct Judgement: Encodable {
+        var what: String
+        var wanted: String
+        var seen: String
+        var isMet: Bool
+    }
+
+    private static let leastGoodput = 0.9
+    private static let longestRefusalMilliseconds = 50.0
+    private static let largestGrowth = 1.1
+    private static let longestRecoverySeconds = 1.0
+    /// Above so many times what is usual, and so much, latency is not usual.
+    private static let unusual = (factor: 2.0, milliseconds: 10.0)
+
+    var factor: Double
+    var peakPerSecond = 0.0
+    var askedPerSecond = 0.0
+    var goodputPerSecond = 0.0
+    var accepted: LoadReport.Latency?
+    var refused: LoadReport.Latency?
+    var otherErrors: [LoadReport.Failure] = []
+    var usualP99Milliseconds = 0.0
+    var usualErrorCount: UInt64 = 0
+    var memoryBeforeMiB = 0.0
+    var memoryAfterMiB = 0.0
+    /// Of all nodes together while the overload lasted.
+    var memory: [Double] = []
+    var overload: [LoadReport.Moment] = []
+    var recovery: [LoadReport.Moment] = []
+
+    init(factor: Double) { self.factor = factor }
+
+    /// Until the last interval that was not usual had passed.
+    var recoverySeconds: Double {
+        let limit = usualP99Milliseconds * Self.unusual.factor + Self.unusual.milliseconds
+        // The last interval may have been cut short.
+        let last = recovery.dropLast().lastIndex { moment in
+            moment.errorsPerSecond > 0 || moment.p99Milliseconds ?? .infinity > limit
+        }
+        guard let last else { return 0 }
+        return last + 1 < recovery.count ? recovery[last + 1].second : recovery[last].second
+    }
+
+    /// Second half against first.
+    var memoryGrowth: Double? {
+        guard memory.count >= 2, let first = memory[..<(memory.count / 2)].max(), first > 0,
+            let second = memory[(memory.count / 2)...].max()
+        else { return nil }
+        return second / first
+    }
+
+    var judgements: [Judgement] {
+        func percent(_ value: Double) -> String { String(format: "%.0f %%", value * 100) }
+        func milliseconds(_ value: Double) -> String { String(format: "%.1f ms", value) }
+        let goodput = peakPerSecond > 0 ? goodputPerSecond / peakPerSecond : 0
+        var rows = [
+            Judgement(
+                what: "goodput, of the peak", wanted: "> \(percent(Self.leastGoodput))", seen: percent(goodput),
+                isMet: goodput > Self.leastGoodput),
+            Judgement(
+                what: "refusals, 99 of 100 within", wanted: "< \(milliseconds(Self.longestRefusalMilliseconds))",
+                seen: refused.map { milliseconds($0.p99Milliseconds) } ?? "none refused",
+                isMet: refused.map { $0.p99Milliseconds < Self.longestRefusalMilliseconds } ?? true),
+            Judgement(
+                what: "usual latency again after", wanted: "< \(Self.longestRecoverySeconds) s",
+                seen: String(format: "%.1f s", recoverySeconds), isMet: recoverySeconds < Self.longestRecoverySeconds),
+        ]
+        if let growth = memoryGrowth {
+            rows.append(
+                Judgement(
+                    what: "memory, second half of first", wanted: "< \(percent(Self.largestGrowth))",
+                    seen: percent(growth), isMet: growth < Self.largestGrowth))
+        }
+        return rows
+    }
+
+    var json: String {
+        get throws {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            return String(decoding: try encoder.encode(self), as: UTF8.self)
+        }
+    }
+
+    var table: String {
+        func number(_ value: Double) -> String { String(format: value < 100 ? "%.1f" : "%.0f", value) }
+        var lines = [
+            "peak       \(number(peakPerSecond)) op/s, closed loop",
+            "usual      p99 \(number(usualP99Milliseconds)) ms at \(number(peakPerSecond / 2)) op/s, \(usualErrorCount) errors",
+            "overload   \(number(askedPerSecond)) op/s asked for, \(number(goodputPerSecond)) done",
+        ]
+        for latency in [accepted, refused].compactMap({ $0 }) {
+            lines.append(
+                "           \(latency.operation): \(number(latency.perSecond)) op/s, p50 \(number(latency.p50Milliseconds)), "
+                    + "p99 \(number(latency.p99Milliseconds)), longest \(number(latency.maxMilliseconds)) ms")
+        }
+        for failure in otherErrors.prefix(5) { lines.append("           \(failure.count) × \(failure.text)") }
+        if let largest = memory.max() {
+            lines.append(
+                "memory     \(number(memoryBeforeMiB)) MiB before, \(number(largest)) at most, \(number(memoryAfterMiB)) after"
+            )
+        }
+        lines.append("")
+        for judgement in judgements {
+            let what = judgement.what.padding(toLength: 30, withPad: " ", startingAt: 0)
+            let wanted = judgement.wanted.padding(toLength: 12, withPad: " ", startingAt: 0)
+            lines.append("\(judgement.isMet ? "ok    " : "MISSED") \(what) \(wanted) \(judgement.seen)")
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case factor, peakPerSecond, askedPerSecond, goodputPerSecond, accepted, refused, otherErrors
+        case usualP99Milliseconds, usualErrorCount, memoryBeforeMiB, memoryAfterMiB, memory, overload, recovery
+        case judgements, recoverySeconds
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(factor, forKey: .factor)
+        try container.encode(peakPerSecond, forKey: .peakPerSecond)
+        try container.encode(askedPerSecond, forKey: .askedPerSecond)
+        try container.encode(goodputPerSecond, forKey: .goodputPerSecond)
+        try container.encodeIfPresent(accepted, forKey: .accepted)
+        try container.encodeIfPresent(refused, forKey: .refused)
+        try container.encode(otherErrors, forKey: .otherErrors)
+        try container.encode(usualP99Milliseconds, forKey: .usualP99Milliseconds)
+        try container.encode(usualErrorCount, forKey: .usualErrorCount)
+        try container.encode(memoryBeforeMiB, forKey: .memoryBeforeMiB)
+        try container.encode(memoryAfterMiB, forKey: .memoryAfterMiB)
+        try container.encode(memory, forKey: .memory)
+        try container.encode(overload, forKey: .overload)
+        try container.encode(recovery, forKey: .recovery)
+        try container.encode(recoverySeconds, forKey: .recoverySeconds)
+        try container.encode(judgements, forKey: .judgements)
+    }
+}
