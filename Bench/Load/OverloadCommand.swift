@@ -29,8 +29,9 @@ package struct OverloadCommand: AsyncParsableCommand {
         "127.0.0.1:8087,127.0.0.1:8097,127.0.0.1:8107"
     @Option(help: "So many times the peak.") var factor = 4.0
     @Option(help: "Seconds of each phase.") var seconds = 10.0
-    @Option(help: "Connections of the overload.") var connections = 512
-    @Option(help: "Requests under way a connection in the overload.") var pipeline = 64
+    @Option(help: "Connections of the overload.") var connections = 3000
+    @Option(help: "Requests under way a connection in the overload; an answer waits for those before it.")
+    var pipeline = 1
     @Option(help: "Share of gets, 0 to 1; the rest are puts.") var readShare = 0.5
     @Option(help: "Number of keys; they are written first.") var keys: UInt64 = 20_000
     @Option(help: "Bytes of a value.") var valueBytes = 1024
@@ -45,6 +46,7 @@ package struct OverloadCommand: AsyncParsableCommand {
 
     package func run() async throws {
         let plan = try makePlan()
+        Self.raiseFileLimit()
         let memory = MemoryMeter(processes: plan.processes)
         var report = OverloadReport(factor: factor)
 
@@ -77,7 +79,7 @@ package struct OverloadCommand: AsyncParsableCommand {
         heavy.rate = saturated.perSecond * factor
         heavy.connections = connections
         heavy.pipeline = pipeline
-        heavy.threads = 1
+        heavy.warmup = .seconds(2)
         report.askedPerSecond = heavy.rate!
         report.memoryBeforeMiB = memory.mebibytes
         let watch = memory.watch(every: .milliseconds(100))
@@ -101,6 +103,14 @@ package struct OverloadCommand: AsyncParsableCommand {
         if report.judgements.contains(where: { !$0.isMet }) { throw ExitCode.failure }
     }
 
+    /// Each connection is a file.
+    private static func raiseFileLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = min(limit.rlim_max, 65_536)
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
     private func makePlan() throws -> LoadPlan {
         guard factor >= 1, factor <= 100, seconds >= 1, seconds <= 600, (1...10_000).contains(connections),
             (1...1_024).contains(pipeline), (0...1).contains(readShare), (1...100_000_000).contains(keys),
@@ -111,8 +121,8 @@ package struct OverloadCommand: AsyncParsableCommand {
                     + "--keys 1 to 100000000, --value-bytes 0 to \(64 << 20)")
         }
         var plan = LoadPlan(targets: try targets.split(separator: ",").map(LoadCommand.address))
-        plan.connections = 64
-        plan.pipeline = 16
+        plan.connections = 128
+        plan.pipeline = pipeline
         plan.mix.get = readShare
         plan.keyCount = keys
         plan.valueBytes = valueBytes

@@ -55,6 +55,8 @@ package struct ServerConfiguration: Sendable {
     /// Between two rounds of probes.
     package var membershipPeriod: Duration
     package var requestTimeout: Duration
+    /// What every request may take before some are refused; zero: anything.
+    package var queueing: Duration
     package var stopTimeout: Duration
     package var logLevel: Logger.Level
     package var logJSON: Bool
@@ -67,6 +69,7 @@ package struct ServerConfiguration: Sendable {
     /// More lanes than this gain little on any machine that was measured.
     package static let maximumLanesByDefault = 4
     private static let requestTimeoutByDefault = 10_000
+    private static let queueingByDefault = 250
     /// The largest key file that is read.
     package static let maximumKeyFileBytes = 4 << 10
 }
@@ -212,6 +215,7 @@ extension ServerConfiguration {
         memoryBudgetBytes = values.integer(.memoryBudget) ?? 256 << 20
         diskReserve = UInt64(values.integer(.diskReserve) ?? 1 << 30)
         membershipPeriod = .milliseconds(values.integer(.membershipPeriod) ?? 500)
+        queueing = .milliseconds(values.integer(.queueing) ?? Self.queueingByDefault)
         requestTimeout = .milliseconds(values.integer(.requestTimeout) ?? Self.requestTimeoutByDefault)
         stopTimeout = .milliseconds(values.integer(.stopTimeout) ?? 5_000)
         logLevel = Logger.Level(rawValue: values.text(.logLevel) ?? "info") ?? .info

@@ -156,6 +156,10 @@ extension Setting {
     package static let openRequests = Setting(
         key: "limits.requests", kind: .wholeNumber(16...1_000_000, unit: "requests"), standard: "8192",
         help: "Requests under way in one lane; one more is answered `overloaded`.")
+    package static let queueing = Setting(
+        key: "limits.queueing-ms", kind: .wholeNumber(0...60_000, unit: "milliseconds"), standard: "250",
+        help: "When every request takes longer than this, so many are answered `overloaded` that the others do not; 0: "
+            + "`limits.requests` alone bounds them.")
     package static let connections = Setting(
         key: "limits.connections", kind: .wholeNumber(1...1_000_000, unit: "connections"), standard: "10000",
         help: "Client connections a protocol; one more is closed at once.")
@@ -186,7 +190,7 @@ extension Setting {
         lanes, readers, durability, durabilityInterval,
         objectBytes, siblings, siblingBytes, hintBytes, repairBytes, repairOperations, scrubBytes, scrubInterval,
         diskReserve, reapBytes,
-        reapInterval, messageAge, openRequests, connections, memoryBudget, membershipPeriod, requestTimeout,
+        reapInterval, messageAge, openRequests, queueing, connections, memoryBudget, membershipPeriod, requestTimeout,
         stopTimeout, logLevel, logJSON,
     ]
 

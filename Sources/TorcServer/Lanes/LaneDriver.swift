@@ -54,6 +54,8 @@ final class LaneDriver: @unchecked Sendable {
     private let readers: NIOThreadPool
     private let logger: Logger
 
+    /// What is beyond it is refused at once.
+    private var window: AdmissionWindow
     private var inbox: Deque<LaneEvent> = []
     private var arrived: Deque<LaneEvent> = []
     private var effects: [LaneEffect] = []
@@ -79,7 +81,7 @@ final class LaneDriver: @unchecked Sendable {
     init(
         index: Int, eventLoop: any EventLoop, loops: NodeLoops, lane: Lane, store: LaneStore, nodeStore: NodeStore,
         groupCommit: GroupCommit,
-        links: PeerLinks, readers: NIOThreadPool, stages: StageClock, logger: Logger
+        window: AdmissionWindow, links: PeerLinks, readers: NIOThreadPool, stages: StageClock, logger: Logger
     ) {
         self.index = index
         self.stages = stages
@@ -89,6 +91,7 @@ final class LaneDriver: @unchecked Sendable {
         self.store = store
         self.nodeStore = nodeStore
         self.groupCommit = groupCommit
+        self.window = window
         self.links = links
         self.readers = readers
         self.logger = logger
@@ -130,8 +133,18 @@ final class LaneDriver: @unchecked Sendable {
         _ id: RequestID, _ request: ClientRequest, began: MonotonicTime, deadline: MonotonicTime,
         receiver: AnswerReceiver
     ) {
-        requests[id] = OpenRequest(operation: ClientOperation(request), began: began, receiver: receiver)
+        let operation = ClientOperation(request)
+        guard window.admits(beside: requests.count) else { return refuse(operation, receiver) }
+        requests[id] = OpenRequest(operation: operation, began: began, receiver: receiver)
         enqueue(.client(id, request, deadline: deadline))
+    }
+
+    /// There is too much to do: told behind what this tick of the loop brought, as who asks is not done with asking.
+    private func refuse(_ operation: ClientOperation, _ receiver: AnswerReceiver) {
+        let answer: ClientAnswer = operation == .get ? .get(.refused(.overloaded)) : .write(.refused(.overloaded))
+        metrics.overloads += 1
+        metrics.operations[operation.rawValue].refused += 1
+        eventLoop.execute { self.deliver(answer, to: receiver) }
     }
 
     /// On the lane's loop.
@@ -456,7 +469,15 @@ final class LaneDriver: @unchecked Sendable {
         let span = stages.enter(.answer)
         defer { stages.leave(span) }
         metrics.note(request.operation, answer, microseconds: now.monotonic.microseconds(since: request.began))
-        switch request.receiver {
+        switch answer {
+        case .get(.refused), .write(.refused): break
+        case .get, .write: window.answered(begun: request.began, at: now.monotonic)
+        }
+        deliver(answer, to: request.receiver)
+    }
+
+    private func deliver(_ answer: ClientAnswer, to receiver: AnswerReceiver) {
+        switch receiver {
         case .riak(let reply):
             if reply.eventLoop.inEventLoop {
                 reply.answer(answer)

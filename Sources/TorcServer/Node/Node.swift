@@ -110,8 +110,10 @@ package final class Node: @unchecked Sendable {
             lanes.append(
                 LaneDriver(
                     index: index, eventLoop: eventLoop, loops: loops, lane: lane, store: opened.lanes[index],
-                    nodeStore: opened.store, groupCommit: groupCommit, links: link, readers: readers,
-                    stages: stages, logger: logger))
+                    nodeStore: opened.store, groupCommit: groupCommit,
+                    window: AdmissionWindow(
+                        largest: configuration.limits.operations, target: configuration.queueing),
+                    links: link, readers: readers, stages: stages, logger: logger))
         }
         let follower = RingFollower(
             eventLoop: eventLoops[0], loops: loops, store: opened.store, links: links, directory: directory,
