@@ -133,6 +133,7 @@ enum LoadPlot {
 
     private static func label(_ value: Double) -> String {
         if value >= 1_000_000 { return String(format: "%.3gM", value / 1_000_000) }
-        return value >= 10_000 ? String(format: "%.3gk", value / 1_000) : String(format: "%.3g", value)
+        if value >= 10_000 { return String(format: "%.3gk", value / 1_000) }
+        return String(format: value >= 1_000 ? "%.0f" : "%.3g", value)
     }
 }
