@@ -66,6 +66,8 @@ package struct ContentMetadata: Hashable, Sendable {
 
     package var encoded: ByteBuffer {
         var buffer = ByteBuffer()
+        // Most puts say nothing.
+        if !hasStrings, links.isEmpty, userMetadata.isEmpty, indexes.isEmpty { return buffer }
         buffer.reserveCapacity(contentType.readableBytes + charset.readableBytes + contentEncoding.readableBytes + 8)
         encode(into: &buffer)
         return buffer

@@ -97,11 +97,9 @@ package struct Record: Hashable, Sendable {
     }
 
     private func encodeHead(into buffer: inout ByteBuffer) {
-        buffer.writeInteger(UInt64(0))
-        buffer.writeInteger(isGrave ? Self.graveFormat : hint == nil ? Self.format : Self.hintFormat)
-        buffer.writeInteger(header.copies)
-        buffer.writeInteger(header.minting?.actor.rawValue ?? 0)
-        buffer.writeInteger(header.minting?.incarnation.rawValue ?? 0)
+        buffer.writeMultipleIntegers(
+            UInt64(0), isGrave ? Self.graveFormat : hint == nil ? Self.format : Self.hintFormat, header.copies,
+            header.minting?.actor.rawValue ?? 0, header.minting?.incarnation.rawValue ?? 0)
         buffer.writeVarint(header.minting?.counter ?? 0)
         guard let hint else { return }
         buffer.writeInteger(hint.target.rawValue)

@@ -77,6 +77,9 @@ package struct ObjectKey: Sendable {
         self.storageKey = storageKey.slice()
     }
 
+    /// Its bucket is of the default type: between the position and the bucket stands nothing but a length of zero.
+    package var isOfDefaultType: Bool { bucketStart == 8 + 1 }
+
     package var bucket: BucketID {
         var reader = storageKey
         reader.moveReaderIndex(forwardBy: 8)

@@ -33,6 +33,11 @@ package struct PropertiesTable: Hashable, Sendable {
         return properties
     }
 
+    /// Those of a key's bucket, which need not be named while nothing is set on any.
+    package subscript(bucketOf key: ObjectKey) -> BucketProperties {
+        entries.isEmpty && key.isOfDefaultType ? BucketProperties() : self[key.bucket]
+    }
+
     /// A type's effective properties.
     package subscript(scope: PropertiesScope) -> BucketProperties {
         switch scope.canonical {

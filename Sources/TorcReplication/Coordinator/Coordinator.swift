@@ -21,6 +21,7 @@ package struct Coordinator: Sendable {
     private var draining = false
 
     private var numbers: AskerNumbers
+    // On the hot path changed by their place among the values: `puts[id]?.change()` moves them out and back, and allocates.
     private var gets: [OperationID: GetOperation] = [:]
     private var puts: [OperationID: PutOperation] = [:]
     private var deletes: [OperationID: DeleteOperation] = [:]
@@ -68,7 +69,7 @@ package struct Coordinator: Sendable {
             let reader = ClientReader(request, get)
             read(SharedRead(key: get.key, options: get.options, deadline: deadline, readers: [reader]), now, &effects)
         case .put, .delete:
-            write(body, for: .client(request), properties[body.key.bucket], deadline, now, &effects)
+            write(body, for: .client(request), properties[bucketOf: body.key], deadline, now, &effects)
         }
     }
 
@@ -86,7 +87,7 @@ package struct Coordinator: Sendable {
             if readers.count > 1 { effects.append(.observed(.readShared(shared.key, readers: readers.count))) }
             let id = numbers.nextOperation()
             try read(
-                id, shared.key, Reader(readers), shared.options, properties[shared.key.bucket], shared.deadline, now,
+                id, shared.key, Reader(readers), shared.options, properties[bucketOf: shared.key], shared.deadline, now,
                 &effects)
             if gets[id] != nil { for reader in readers { requests[reader.request] = id } }
         } catch {
@@ -215,8 +216,8 @@ package struct Coordinator: Sendable {
                 add(operation, id, now, &effects)
                 return
             }
+            wakePut(id, before: operation.deadline, now)
             puts[id] = operation
-            wakePut(id, now)
             readFirst(key, .condition(of: id), put.options, properties, deadline, now, &effects)
         case .delete(let delete):
             let id = register(writer)
@@ -243,16 +244,16 @@ package struct Coordinator: Sendable {
     }
 
     private mutating func add(
-        _ operation: PutOperation, _ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]
+        _ operation: consuming PutOperation, _ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
+        operation.mint(now, &effects)
+        wakePut(id, before: operation.deadline, now)
         puts[id] = operation
-        wakePut(id, now)
-        puts[id]!.mint(now, &effects)
     }
 
     /// At its deadline, or when who has not answered shall be stood in for.
-    private mutating func wakePut(_ id: OperationID, _ now: Now) {
-        timers.wake(id, .put, at: min(puts[id]!.deadline, now.monotonic.advanced(by: view.limits.writePatience)))
+    private mutating func wakePut(_ id: OperationID, before deadline: MonotonicTime, _ now: Now) {
+        timers.wake(id, .put, at: min(deadline, now.monotonic.advanced(by: view.limits.writePatience)))
     }
 
     mutating func register(_ writer: Writer) -> OperationID {
@@ -435,8 +436,12 @@ package struct Coordinator: Sendable {
         case .deferred: settle(id, gets[id]?.ownDeferred(view, now.monotonic, &effects), now, &effects)
         case .read(let outcome): read(id, outcome, from: view.node, now, &effects)
         case .wrote(let outcome): wrote(id, outcome, from: view.node, now, &effects)
-        case .minted(let minted): conclude(id, puts[id]?.minted(minted, view, now, &effects), now, &effects)
-        case .mintSynced: conclude(id, puts[id]?.mintSynced(view, now, &effects), now, &effects)
+        case .minted(let minted):
+            guard let place = puts.index(forKey: id) else { return }
+            conclude(id, puts.values[place].minted(minted, view, now, &effects), now, &effects)
+        case .mintSynced:
+            guard let place = puts.index(forKey: id) else { return }
+            conclude(id, puts.values[place].mintSynced(view, now, &effects), now, &effects)
         case .refused(.unreadable):
             if let put = puts[id], let request = put.requestNotMinted,
                 forwardPast([], request, for: put.writer, put.properties, put.deadline, now, &effects)
@@ -473,8 +478,7 @@ package struct Coordinator: Sendable {
         _ id: OperationID, _ outcome: ReadOutcome, of target: NodeID, from node: NodeID, _ now: Now,
         _ effects: inout [CoordinatorEffect]
     ) {
-        let result = gets[id]?.hintAnswered(outcome, of: target, by: node, view, now.monotonic, &effects)
-        settle(id, result, now, &effects)
+        settle(id, gets[id]?.hintAnswered(outcome, of: target, by: node, view, now.monotonic, &effects), now, &effects)
     }
 
     /// A message of a peer, or of another lane of this node.
@@ -500,22 +504,21 @@ package struct Coordinator: Sendable {
     }
 
     private mutating func read(
-        _ id: OperationID, _ outcome: ReadOutcome, from node: NodeID, _ now: Now,
-        _ effects: inout [CoordinatorEffect]
+        _ id: OperationID, _ outcome: ReadOutcome, from node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
-        let result = gets[id]?.answered(outcome, by: node, view, &latency, now.monotonic, &effects)
+        guard let place = gets.index(forKey: id) else { return }
+        let result = gets.values[place].answered(outcome, by: node, view, &latency, now.monotonic, &effects)
         view.patience = latency.patience
         settle(id, result, now, &effects)
     }
 
     private mutating func wrote(
-        _ id: OperationID, _ outcome: WriteOutcome, from node: NodeID, _ now: Now,
-        _ effects: inout [CoordinatorEffect]
+        _ id: OperationID, _ outcome: WriteOutcome, from node: NodeID, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
-        if puts[id] != nil {
-            conclude(id, puts[id]!.wrote(outcome, by: node, view, now, &effects), now, &effects)
-        } else if gets[id] != nil {
-            settle(id, gets[id]!.wrote(outcome, by: node, view, now.monotonic, &effects), now, &effects)
+        if let place = puts.index(forKey: id) {
+            conclude(id, puts.values[place].wrote(outcome, by: node, view, now, &effects), now, &effects)
+        } else if let place = gets.index(forKey: id) {
+            settle(id, gets.values[place].wrote(outcome, by: node, view, now.monotonic, &effects), now, &effects)
         }
     }
 
@@ -635,7 +638,7 @@ package struct Coordinator: Sendable {
                 finish(put.writer, put.timedOut(), &effects)
             } else {
                 puts[id]!.impatient(view, &effects)
-                wakePut(id, now)
+                wakePut(id, before: puts[id]!.deadline, now)
             }
         case .forward:
             if let forward = forwards.removeValue(forKey: id) { finish(forward.writer, forward.lost, &effects) }

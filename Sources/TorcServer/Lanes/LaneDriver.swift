@@ -243,7 +243,7 @@ final class LaneDriver: @unchecked Sendable {
             metrics.events += UInt64(arrived.count)
             while let event = arrived.popFirst() {
                 if stages.isTiming { noteWait(of: event) }
-                handle(event)
+                handle(consume event)
                 carryOut()
             }
         }
@@ -259,7 +259,7 @@ final class LaneDriver: @unchecked Sendable {
 
     private func handle(_ event: consuming LaneEvent) {
         let span = stages.enter(event.stage)
-        lane.handle(event, now: now, effects: &effects)
+        lane.handle(consume event, now: now, effects: &effects)
         stages.leave(span)
     }
 

@@ -15,6 +15,8 @@ package struct OutboundQueue {
     /// Frames, the last perhaps still open.
     private var control = ByteBuffer()
     private var openFrame: Int?
+    /// What the frames of the last turn came to: the next turn's begin with as much room, instead of growing into it.
+    private var controlReserve = 0
     private var bulk = CircularBuffer<PeerMessage>()
     private var bulkBytes = 0
     /// What is left of the bulk message that is being sent.
@@ -60,6 +62,7 @@ package struct OutboundQueue {
         if control.readableBytes > 0 {
             closeFrame()
             let frames = control
+            controlReserve = min(frames.readableBytes, limits.bulkFrameBytes)
             control = ByteBuffer()
             return (frames, nil)
         }
@@ -80,6 +83,7 @@ package struct OutboundQueue {
         if let start = openFrame, control.writerIndex - start - PeerFrame.headBytes >= limits.controlFrameBytes {
             closeFrame()
         }
+        if control.readableBytes == 0 { control.reserveCapacity(controlReserve) }
         if openFrame == nil { openFrame = PeerFrame.open(in: &control) }
         write(&control)
     }

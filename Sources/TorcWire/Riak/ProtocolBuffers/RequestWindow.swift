@@ -16,7 +16,7 @@ struct RequestWindow {
     private enum State {
         /// For an earlier request of the same key.
         case waiting(RiakRequest)
-        case running(RiakRequest, TakenRequest?)
+        case running(RiakRequest)
         /// For the answers before it.
         case answered(RiakFrame)
     }
@@ -25,6 +25,8 @@ struct RequestWindow {
         var key: ObjectKey?
         var bytes: Int
         var state: State
+        /// The node's name for it, once it runs there. Beside the state, which a name would copy whole.
+        var operation: TakenRequest?
     }
 
     /// The oldest request first.
@@ -50,14 +52,14 @@ struct RequestWindow {
         guard case .object(let object) = request else {
             precondition(entries.isEmpty, "an exclusive request beside \(entries.count) others")
             hasExclusive = true
-            entries.append(Entry(key: nil, bytes: bytes, state: .running(request, nil)))
+            entries.append(Entry(key: nil, bytes: bytes, state: .running(request)))
             positions.append(0)
             return (sequence, true)
         }
         let key = object.request.key
         let isBlocked = positions.contains(key.position.rawValue) && isHeldUp(key)
         if isBlocked { waitingCount += 1 }
-        entries.append(Entry(key: key, bytes: bytes, state: isBlocked ? .waiting(request) : .running(request, nil)))
+        entries.append(Entry(key: key, bytes: bytes, state: isBlocked ? .waiting(request) : .running(request)))
         positions.append(key.position.rawValue)
         return (sequence, !isBlocked)
     }
@@ -78,21 +80,19 @@ struct RequestWindow {
 
     /// Notes the node's name for a request that it runs.
     mutating func started(_ sequence: UInt64, as operation: TakenRequest) {
-        guard let index = index(of: sequence), case .running(let request, _) = entries[index].state else { return }
-        entries[index].state = .running(request, operation)
+        guard let index = index(of: sequence), case .running = entries[index].state else { return }
+        entries[index].operation = operation
     }
 
     /// The request that runs under this number; nil when it has been answered.
     func running(_ sequence: UInt64) -> RiakRequest? {
-        guard let index = index(of: sequence), case .running(let request, _) = entries[index].state else { return nil }
+        guard let index = index(of: sequence), case .running(let request) = entries[index].state else { return nil }
         return request
     }
 
     func operation(_ sequence: UInt64) -> TakenRequest? {
-        guard let index = index(of: sequence), case .running(_, let operation) = entries[index].state else {
-            return nil
-        }
-        return operation
+        guard let index = index(of: sequence), case .running = entries[index].state else { return nil }
+        return entries[index].operation
     }
 
     /// Answers a request. Returns the request that waited for it and is to run now.
@@ -106,7 +106,7 @@ struct RequestWindow {
         for (next, entry) in zip(entries.indices, entries) where next > index && entry.key == key {
             guard case .waiting(let request) = entry.state else { continue }
             waitingCount -= 1
-            entries[next].state = .running(request, nil)
+            entries[next].state = .running(request)
             return (firstSequence + UInt64(entries.distance(from: entries.startIndex, to: next)), request)
         }
         return nil
@@ -124,7 +124,7 @@ struct RequestWindow {
     /// Ends everything; returns what the node still works on.
     mutating func removeAll() -> [TakenRequest] {
         let operations = entries.compactMap { entry -> TakenRequest? in
-            if case .running(_, let operation) = entry.state { operation } else { nil }
+            if case .running = entry.state { entry.operation } else { nil }
         }
         firstSequence += UInt64(entries.count)
         entries.removeAll()

@@ -235,16 +235,15 @@ struct RiakObjectAnswer {
 
     /// Both `RpbPutResp` and, without a key, `RpbGetResp`. Nil: it is beyond what a message may be.
     var encoded: ByteBuffer? {
-        let sizes = siblings.map(\.bytes)
         let total =
-            sizes.reduce(0) { $0 + PlainWriter.bytes(ofFieldOf: $1) }
+            siblings.reduce(0) { $0 + PlainWriter.bytes(ofFieldOf: $1.bytes) }
             + PlainWriter.bytes(ofFieldOf: vclock.readableBytes)
             + (madeKey.map { PlainWriter.bytes(ofFieldOf: $0.readableBytes) } ?? 0)
         guard total <= PlainWriter.maximumMessageBytes else { return nil }
         var body = ByteBuffer()
         body.reserveCapacity(total)
-        for (sibling, size) in zip(siblings, sizes) {
-            PlainWriter.writeHead(Self.contentField, length: size, into: &body)
+        for sibling in siblings {
+            PlainWriter.writeHead(Self.contentField, length: sibling.bytes, into: &body)
             sibling.encode(into: &body)
         }
         PlainWriter.write(Self.vclockField, vclock, into: &body)
