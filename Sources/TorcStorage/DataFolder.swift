@@ -176,6 +176,22 @@ package final class DataFolder: Sendable {
         hasCopies.store(true, ordering: .releasing)
     }
 
+    /// Of a clone: nothing is served from it any more, and what it holds can be read and exported.
+    package func retire() throws(StoreError) {
+        var identity = identity
+        identity.isBackup = true
+        try Files.replace(path + "/IDENTITY", with: Self.encode(identity, ready: true))
+        try Files.syncFolder(path)
+    }
+
+    /// Moves the folder beside itself. The lock goes with it.
+    package func move(to target: String) throws(StoreError) {
+        guard !Files.exists(target) else {
+            throw .unexpected(operation: "move \(path)", detail: "\(target) exists: move it away")
+        }
+        try Files.move(path, to: target)
+    }
+
     /// Says in a folder whose database stands whose it is: of a copy that is made file by file.
     static func label(_ path: String, _ identity: StoreIdentity) throws(StoreError) {
         try Files.replace(path + "/IDENTITY", with: encode(identity, ready: true))

@@ -82,8 +82,8 @@ extension StoreError: CustomStringConvertible {
             return "there is no data folder at \(path): correct the path, or let the server make one"
         case .isBackup(let path):
             return """
-                \(path) is part of a backup: nothing serves from it. Make a data folder of it with `torc backup restore`, in \
-                a cluster of its own
+                \(path) is part of a backup, or a clone that was retired: nothing serves from it. Make a data folder of a \
+                backup with `torc backup restore`, in a cluster of its own
                 """
         case .notADataFolder(let path):
             return "\(path) holds files that are not Torc's: choose an empty folder, or one that does not exist yet"

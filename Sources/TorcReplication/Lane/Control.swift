@@ -137,13 +137,11 @@ package struct Control: Sendable {
         _ request: RequestID, _ scope: PropertiesScope, _ change: PropertiesChange, _ holdsData: Bool,
         _ deadline: MonotonicTime, _ now: Now, _ effects: inout [ControlEffect]
     ) {
-        let present = accepted[scope]
-        let next = present.changed(by: change)
-        let entry = VersionedProperties(properties: next, stamp: stamp(above: scope, now), setBy: node)
-        if let refusal = refusal(of: next, replacing: present, scope, holdsData) {
-            return effects.append(.answer(request, .refused(refusal)))
+        switch accepted.changed(scope, by: change, holdsData: holdsData, members: members.count, at: now.wall, by: node)
+        {
+        case .success(let entry): store(request, entry, deadline, &effects)
+        case .failure(let refusal): effects.append(.answer(request, .refused(refusal)))
         }
-        store(request, PropertiesEntry(scope: scope, versioned: entry), deadline, &effects)
     }
 
     private mutating func reset(
@@ -154,8 +152,8 @@ package struct Control: Sendable {
         var next = accepted.inherited(by: scope)
         if present.conflictMode == .lww { next.conflictMode = .lww }
         let entry = VersionedProperties(
-            properties: next, inherits: true, stamp: stamp(above: scope, now), setBy: node)
-        if let refusal = refusal(of: next, replacing: present, scope, holdsData) {
+            properties: next, inherits: true, stamp: accepted.stamp(above: scope, at: now.wall), setBy: node)
+        if let refusal = accepted.refusal(of: next, on: scope, holdsData: holdsData, members: members.count) {
             return effects.append(.answer(request, .refused(refusal)))
         }
         store(request, PropertiesEntry(scope: scope, versioned: entry), deadline, &effects)
@@ -252,32 +250,9 @@ package struct Control: Sendable {
 
     private var majority: Int { members.count / 2 + 1 }
 
-    private func refusal(
-        of next: BucketProperties, replacing present: BucketProperties, _ scope: PropertiesScope, _ holdsData: Bool
-    ) -> PropertiesRefusal? {
-        let limit = min(BucketProperties.maximumCopies, members.count)
-        if next.n != present.n {
-            if holdsData { return .copiesFixed }
-            guard (1...limit).contains(Int(next.n)) else { return .invalidCopies(asked: Int(next.n), limit: limit) }
-        }
-        if present.conflictMode == .lww, next.conflictMode == .siblings { return .conflictModeFixed }
-        if let refusal = next.refusal { return refusal }
-        if accepted.versioned(scope) == nil, accepted.count >= Self.maximumScopes {
-            return .tooManyScopes(limit: Self.maximumScopes)
-        }
-        return nil
-    }
-
     private func accepts(_ entry: PropertiesEntry) -> Bool {
         entry.versioned.properties.refusal == nil
             && (accepted.versioned(entry.scope) != nil || accepted.count < Self.maximumMergedScopes)
-    }
-
-    /// Above what is set now, whatever the clock says: an operator's change is never lost to a clock.
-    private func stamp(above scope: PropertiesScope, _ now: Now) -> HybridTimestamp {
-        let floor = accepted.versioned(scope)?.stamp ?? .zero
-        return HybridTimestamp.mint(wall: now.wall, above: floor)
-            ?? HybridTimestamp(rawValue: floor.rawValue == .max ? .max : floor.rawValue + 1)
     }
 
     // MARK: Effects
@@ -315,23 +290,5 @@ extension PropertiesTable {
         var bytes = ByteBuffer()
         for entry in sorted { entry.encode(into: &bytes) }
         return ContentHash(rawValue: xxh3(bytes, seed: 0))
-    }
-}
-
-extension BucketProperties {
-    package func changed(by change: PropertiesChange) -> BucketProperties {
-        var next = self
-        next.n = change.n ?? n
-        next.conflictMode = change.conflictMode ?? conflictMode
-        next.r = change.r ?? r
-        next.w = change.w ?? w
-        next.pr = change.pr ?? pr
-        next.pw = change.pw ?? pw
-        next.dw = change.dw ?? dw
-        next.rw = change.rw ?? rw
-        next.nodeConfirms = change.nodeConfirms ?? nodeConfirms
-        next.notFoundOK = change.notFoundOK ?? notFoundOK
-        next.basicQuorum = change.basicQuorum ?? basicQuorum
-        return next
     }
 }

@@ -28,7 +28,7 @@ package enum PropertiesAnswer: Hashable, Sendable {
     case refused(PropertiesRefusal)
 }
 
-package enum PropertiesRefusal: Hashable, Sendable {
+package enum PropertiesRefusal: Error, Hashable, Sendable, CustomStringConvertible {
     /// The bucket holds data, which n would leave on the wrong replicas.
     case copiesFixed
     /// n outside 1…`BucketProperties.maximumCopies`, or above the number of members.
@@ -39,6 +39,21 @@ package enum PropertiesRefusal: Hashable, Sendable {
     /// So many buckets and types have properties of their own already; the others take their type's.
     case tooManyScopes(limit: Int)
     case shuttingDown
+
+    /// For people, with the names that properties have in Riak's interfaces.
+    package var description: String {
+        switch self {
+        case .copiesFixed: "n_val cannot be changed: the bucket holds data"
+        case .invalidCopies(let asked, let limit): "n_val of \(asked) is invalid: it must be 1 to \(limit)"
+        case .conflictModeFixed:
+            "allow_mult cannot be switched on again: versions that the bucket has dropped cannot be had back"
+        case .invalidQuorum(let name, let asked, let n):
+            "Specified \(name) value of \(asked) is invalid for a bucket n value of \(n)"
+        case .tooManyScopes(let limit):
+            "Too many buckets have properties of their own, the limit is \(limit); set them on a bucket type"
+        case .shuttingDown: "the node is stopping"
+        }
+    }
 }
 
 package enum ControlEvent: Hashable, Sendable {

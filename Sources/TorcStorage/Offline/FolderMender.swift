@@ -21,9 +21,9 @@
 import CRocksDB
 import Glibc
 package import Logging
-import NIOCore
+package import NIOCore
 package import TorcModel
-import TorcReplication
+package import TorcReplication
 
 /// What is to be mended, as a check has found it.
 package struct MendPlan: Hashable, Sendable {
@@ -50,6 +50,10 @@ package struct MendPlan: Hashable, Sendable {
     package var purgedTargets: Set<NodeID> = []
     /// Every family is rewritten.
     package var compacts = false
+    /// Storage keys of tombstones that nothing needs any more, as the folders of all members have proven.
+    package var reaped: [PartitionID: [ByteBuffer]] = [:]
+    /// Merged into what is set.
+    package var properties: [PropertiesEntry] = []
 
     package init() {}
 
@@ -381,6 +385,10 @@ package final class FolderMender {
         if plan.hasBadHints || plan.purgesHints || !plan.purgedTargets.isEmpty {
             try removeHints(database, families)
         }
+        for (partition, keys) in plan.reaped.sorted(by: { $0.key < $1.key }) {
+            try reap(keys, of: partition, database, families, &table)
+        }
+        if !plan.properties.isEmpty { try setProperties(database, meta) }
         if hasLostAll {
             for partition in Set(families.keys.compactMap(FamilyName.partition)).sorted()
             where layout.ringSize.contains(partition) {
@@ -495,6 +503,39 @@ package final class FolderMender {
         try writer.flush()
         change(partition, &table, families) { $0.lost = Set($0.lost).union(lost).sorted() }
         done("\(removed) records of \(name) were put into quarantine; \(lost.count) leaves are lost")
+    }
+
+    private func reap(
+        _ keys: [ByteBuffer], of partition: PartitionID, _ database: Database, _ families: [String: Family],
+        _ table: inout DamageTable
+    ) throws(StoreError) {
+        let (name, family) = try present(partition, families)
+        var writer = NodeStore.CopyWriter(database, family, nil)
+        for key in keys { try writer.remove(key) }
+        try writer.flush()
+        // What they counted stands in the leaves still.
+        change(partition, &table, families) { _ in }
+        done("\(keys.count) tombstones of \(name) were removed; its leaves are computed by the next start")
+    }
+
+    private func setProperties(_ database: Database, _ meta: Family) throws(StoreError) {
+        let key = ByteBuffer(string: NodeStore.MetaKey.callers + StoredProperties.key)
+        var stored: Result<ByteBuffer?, StoreError> = .success(nil)
+        key.withUnsafeReadableBytes { bytes in
+            stored = Result { () throws(StoreError) in try database.get(meta, bytes) }
+        }
+        let bytes = try stored.get()
+        var table: PropertiesTable
+        do throws(MalformedBytes) {
+            table = try bytes.map(StoredProperties.decode) ?? PropertiesTable()
+        } catch {
+            throw .damagedMeta(path: folder.path, detail: "\(error)")
+        }
+        for entry in plan.properties { table.merge(entry) }
+        var writer = NodeStore.CopyWriter(database, meta, nil)
+        try writer.put(key, StoredProperties.encode(table))
+        try writer.flush()
+        done("properties were set: the node tells the others when it runs again")
     }
 
     private func removeHints(_ database: Database, _ families: [String: Family]) throws(StoreError) {

@@ -58,15 +58,8 @@ package enum RiakText {
 
     package static func text(of refusal: PropertiesRefusal) -> String {
         switch refusal {
-        case .copiesFixed: "n_val cannot be changed: the bucket holds data"
-        case .invalidCopies(let asked, let limit): "n_val of \(asked) is invalid: it must be 1 to \(limit)"
-        case .conflictModeFixed:
-            "allow_mult cannot be switched on again: versions that the bucket has dropped cannot be had back"
-        case .invalidQuorum(let name, let asked, let n):
-            "Specified \(name) value of \(asked) is invalid for a bucket n value of \(n)"
-        case .tooManyScopes(let limit):
-            "Too many buckets have properties of their own, the limit is \(limit); set them on a bucket type"
         case .shuttingDown: shuttingDown
+        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes: "\(refusal)"
         }
     }
 

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Logging
 import TorcConsole
+import TorcReplication
 import TorcStorage
 
 struct RepairCommand: AsyncParsableCommand {
@@ -91,7 +92,12 @@ struct MendPlaceOptions: ParsableArguments {
         if inPlace, to != nil { throw ValidationError("--in-place and --to exclude each other") }
     }
 
-    func confirm(_ what: String) throws {
+    func confirm(_ what: String) throws { try Confirmation.ask(what, yes: yes) }
+}
+
+enum Confirmation {
+    /// Returns when the person at the terminal, or `yes`, says so; otherwise ends the command.
+    static func ask(_ what: String, yes: Bool) throws {
         if yes { return }
         guard isatty(STDIN_FILENO) == 1 else {
             throw ValidationError("nobody is there to be asked: say --yes to \(what), or --dry-run")
@@ -130,6 +136,7 @@ extension MendPlan {
         if purgesHints { lines.append("put all hints into quarantine") }
         for target in purgedTargets.sorted() { lines.append("put the hints for \(target) into quarantine") }
         if compacts { lines.append("rewrite every family") }
+        for entry in properties { lines.append("set properties of \(entry.scope)") }
         if cutsLog {
             lines.append(
                 "a vote on a change of the ring may be missing then: was one under way, replace the node instead")

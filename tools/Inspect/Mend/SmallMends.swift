@@ -6,28 +6,30 @@ import TorcConsole
 import TorcModel
 import TorcStorage
 
-/// Carries out a plan that no check has made; of a damaged folder it is refused.
-private func carryOut(_ plan: MendPlan, _ folder: FolderOptions, _ place: MendPlaceOptions, _ what: String) throws {
-    let path = DataFolder.normalized(folder.directory)
-    do {
-        if place.dryRun {
-            if let holder = try DataFolder.holder(of: path) {
-                throw StoreError.heldByAnotherProcess(path: path, processID: holder)
+extension MendPlan {
+    /// Carries out a plan that no check has made; of a damaged folder it is refused.
+    func carryOut(_ folder: FolderOptions, _ place: MendPlaceOptions, _ what: String) throws {
+        let path = DataFolder.normalized(folder.directory)
+        do {
+            if place.dryRun {
+                if let holder = try DataFolder.holder(of: path) {
+                    throw StoreError.heldByAnotherProcess(path: path, processID: holder)
+                }
+                for line in lines { Console.print("would \(line)") }
+                return
             }
-            for line in plan.lines { Console.print("would \(line)") }
-            return
+            let held = try DataFolder.hold(path)
+            defer { held.release() }
+            try place.confirm(what)
+            let target = place.inPlace ? MendPlace.inPlace : .copy(place.to ?? path + ".repaired")
+            let report = try FolderMender.mend(
+                held, self, place: target, stamp: Int(Date().timeIntervalSince1970), logger: RepairCommand.quiet
+            ) { step in if !folder.json { Console.print(step) } }
+            if folder.json { return try JSONLine.print(MendOutcome(report)) }
+            report.show(original: path, place: target)
+        } catch let error as StoreError {
+            try FolderCheck.fail(error, path: path, json: folder.json)
         }
-        let held = try DataFolder.hold(path)
-        defer { held.release() }
-        try place.confirm(what)
-        let target = place.inPlace ? MendPlace.inPlace : .copy(place.to ?? path + ".repaired")
-        let report = try FolderMender.mend(
-            held, plan, place: target, stamp: Int(Date().timeIntervalSince1970), logger: RepairCommand.quiet
-        ) { step in if !folder.json { Console.print(step) } }
-        if folder.json { return try JSONLine.print(MendOutcome(report)) }
-        report.show(original: path, place: target)
-    } catch let error as StoreError {
-        try FolderCheck.fail(error, path: path, json: folder.json)
     }
 }
 
@@ -57,7 +59,7 @@ struct PurgeHintsCommand: AsyncParsableCommand {
         } else {
             plan.purgesHints = true
         }
-        try carryOut(plan, folder, place, "purge hints of \(folder.directory)")
+        try plan.carryOut(folder, place, "purge hints of \(folder.directory)")
     }
 }
 
@@ -84,11 +86,11 @@ struct RebuildMerkleCommand: AsyncParsableCommand {
         if !partition.isEmpty {
             guard let absent = partition.first(where: { number in !present.contains { $0.index == number } }) else {
                 plan.untrustedLeaves = plan.untrustedLeaves.filter { partition.contains($0.key.index) }
-                return try carryOut(plan, folder, place, "rebuild leaves of \(folder.directory)")
+                return try plan.carryOut(folder, place, "rebuild leaves of \(folder.directory)")
             }
             throw ValidationError("--partition: the folder has no partition \(absent)")
         }
-        try carryOut(plan, folder, place, "rebuild leaves of \(folder.directory)")
+        try plan.carryOut(folder, place, "rebuild leaves of \(folder.directory)")
     }
 }
 
@@ -108,6 +110,6 @@ struct CompactCommand: AsyncParsableCommand {
     func run() async throws {
         var plan = MendPlan()
         plan.compacts = true
-        try carryOut(plan, folder, place, "compact \(folder.directory)")
+        try plan.carryOut(folder, place, "compact \(folder.directory)")
     }
 }
