@@ -109,8 +109,9 @@ import TorcStorage
         let properties = try FolderReader.open(example.path).properties()[Example.key("carts", "x").bucket]
         #expect(properties.w == .count(1) && properties.pr == .quorum && !properties.notFoundOK && properties.n == 3)
         // A later change wins, whatever the clock says.
-        #expect(await inspect("set-bucket", example.path, "carts", "w=2", "--yes", "--in-place").status == 0)
-        let later = try FolderReader.open(example.path).properties()[Example.key("carts", "x").bucket]
+        let copy = example.folder.path + "/later"
+        #expect(await inspect("set-bucket", example.path, "carts", "w=2", "--yes", "--to", copy).status == 0)
+        let later = try FolderReader.open(copy).properties()[Example.key("carts", "x").bucket]
         #expect(later.w == .count(2) && later.pr == .quorum)
     }
 
@@ -127,7 +128,7 @@ import TorcStorage
         let example = try Example()
         try example.harness.close()
         _ = await inspect("set-bucket", example.path, "flags", "last_write_wins=true", "--yes", "--in-place")
-        let outcome = await inspect("set-bucket", example.path, "flags", "allow_mult=true", "--yes", "--in-place")
+        let outcome = await inspect("set-bucket", example.path, "flags", "allow_mult=true", "--dry-run")
         #expect(outcome.status != 0 && outcome.warnings.contains("cannot be had back"), "\(outcome)")
     }
 }

@@ -28,7 +28,7 @@ package enum PropertiesAnswer: Hashable, Sendable {
     case refused(PropertiesRefusal)
 }
 
-package enum PropertiesRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+package enum PropertiesRefusal: Error, Hashable, Sendable {
     /// The bucket holds data, which n would leave on the wrong replicas.
     case copiesFixed
     /// n outside 1…`BucketProperties.maximumCopies`, or above the number of members.
@@ -41,7 +41,7 @@ package enum PropertiesRefusal: Error, Hashable, Sendable, CustomStringConvertib
     case shuttingDown
 
     /// For people, with the names that properties have in Riak's interfaces.
-    package var description: String {
+    package var text: String {
         switch self {
         case .copiesFixed: "n_val cannot be changed: the bucket holds data"
         case .invalidCopies(let asked, let limit): "n_val of \(asked) is invalid: it must be 1 to \(limit)"

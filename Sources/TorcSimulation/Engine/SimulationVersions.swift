@@ -89,7 +89,9 @@ extension Simulation {
         guard write.hint == nil, let key = keyIndex[write.key], !nodes[node].store.isDamaged(write.key),
             let before = record(nodes[node].store.intactRecord(of: write.key), write.key),
             let after = record(write.record, write.key), !after.isGrave, !before.isGrave,
-            let old = try? before.object(), let new = try? after.object(), !old.isTombstone
+            let old = try? before.object(), let new = try? after.object(),
+            // A register's tombstone is a version like others, and covers what it has replaced.
+            !old.isTombstone || old.mode == .lww
         else { return }
         var removed = VersionVector()
         for entry in old.clock.entries where new.clock[entry.actor] == 0 {

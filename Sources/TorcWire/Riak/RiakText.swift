@@ -59,7 +59,7 @@ package enum RiakText {
     package static func text(of refusal: PropertiesRefusal) -> String {
         switch refusal {
         case .shuttingDown: shuttingDown
-        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes: "\(refusal)"
+        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes: refusal.text
         }
     }
 

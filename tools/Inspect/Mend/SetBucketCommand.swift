@@ -47,7 +47,7 @@ struct SetBucketCommand: AsyncParsableCommand {
             scope, by: change, holdsData: true, members: BucketProperties.maximumCopies, at: .now,
             by: reader.identity.node)
         {
-        case .failure(let refusal): throw ValidationError("\(refusal)")
+        case .failure(let refusal): throw ValidationError(refusal.text)
         case .success(let entry):
             var plan = MendPlan()
             plan.properties = [entry]
