@@ -257,7 +257,9 @@ class Chaos:
         return detail + f"ended itself: {self.words(node)}"
 
     def sync_error(self):
-        node = self.rng.choice(self.cluster.nodes)
+        # Who leaves is given nothing to sync any more, once it has.
+        leaving = self.members.moving.leaving if self.members.moving else ()
+        node = self.rng.choice([node for node in self.cluster.nodes if node not in leaving])
         trace = os.path.join(self.folder, "strace.log")
         strace = subprocess.Popen(
             ["strace", "-f", "-qq", "-tt", "-p", str(node.process.pid), "-o", trace, "-e", "trace=fdatasync",
