@@ -23,7 +23,8 @@ package struct InspectCommand: AsyncParsableCommand {
             KeysCommand.self,
             BucketsCommand.self, CountCommand.self, HintsCommand.self, TombstonesCommand.self, MerkleCommand.self,
             HistogramCommand.self, LocateCommand.self, DumpCommand.self, VerifyCommand.self, DiffCommand.self,
-            RepairCommand.self, PurgeHintsCommand.self, RebuildMerkleCommand.self, ReapCommand.self, CompactCommand.self,
+            RepairCommand.self, PurgeHintsCommand.self, RebuildMerkleCommand.self, ReapCommand.self,
+            CompactCommand.self,
             SetBucketCommand.self, ResetNodeIDCommand.self,
             ExplainFoldersCommand.self, ExportCommand.self, ImportCommand.self,
         ])
