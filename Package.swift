@@ -27,7 +27,7 @@ let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "sw
 let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
 
 /// libFuzzer brings the main function of these; tools/fuzz builds and runs them.
-let fuzzTargets: [Target] = (fuzzing ? ["PeerFuzz", "ModelFuzz", "RiakFuzz"] : []).map { name in
+let fuzzTargets: [Target] = (fuzzing ? ["PeerFuzz", "ModelFuzz", "RiakFuzz", "RespFuzz"] : []).map { name in
     .executableTarget(
         name: name, dependencies: ["FuzzChecks"], path: "Tests/Fuzz/\(name)",
         swiftSettings: swiftSettings + [.unsafeFlags(["-parse-as-library"])],
@@ -157,6 +157,7 @@ let package = Package(
             name: "FuzzChecks",
             dependencies: [
                 "TorcModel", "TorcReplication", "TorcWire", nioCore,
+                .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ],
             path: "Tests/Fuzz/Checks", swiftSettings: swiftSettings),

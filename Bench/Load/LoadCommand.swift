@@ -55,7 +55,7 @@ package struct LoadCommand: AsyncParsableCommand {
     @Option(help: "Write quorum: a number, one, quorum or all.") var w: String?
     @Option(help: "Seed of keys and values.") var seed: UInt64 = 1
     @Option(help: "Process ids, separated by commas, whose processor time is reported an operation.") var pids: String?
-    @Flag(help: "Write every key once first.") var preload = false
+    @Flag(help: "Write every key once first, over what stands.") var preload = false
     @Flag(help: "Only write every key once.") var preloadOnly = false
     @Option(help: "Write the JSON to this file as well; '-' prints it instead of the table.") var json: String?
     @Option(help: "Draw throughput and latency over time into this SVG file.") var plot: String?

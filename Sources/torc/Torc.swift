@@ -32,6 +32,7 @@ struct Torc: AsyncParsableCommand {
               torc bench overload                       ask it for four times what it can do
               torc version
             """,
+        version: "torc \(BuildVersion.current)",
         subcommands: [
             ServeCommand.self, GetCommand.self, PutCommand.self, DeleteCommand.self, PingCommand.self,
             ClusterCommand.self, ExplainCommand.self, BackupCommand.self, InspectCommand.self, BenchCommand.self,

@@ -14,6 +14,7 @@ package struct FuzzCheck: Sendable {
         FuzzCheck(name: "peer", check: checkPeerDecoders),
         FuzzCheck(name: "model", check: checkModelDecoders),
         FuzzCheck(name: "riak", check: checkRiakDecoders),
+        FuzzCheck(name: "resp", check: checkRESPDecoders),
     ]
 }
 
