@@ -517,6 +517,16 @@ enum FamilyName {
         name.firstIndex(of: "+").flatMap { UInt16(name[name.index(after: $0)...]) } ?? 0
     }
 
+    /// Of the copy that is made of a family.
+    static func nextGeneration(after name: String) throws(StoreError) -> UInt16 {
+        let (next, isTooLarge) = generation(of: name).addingReportingOverflow(1)
+        guard !isTooLarge else {
+            throw .unexpected(
+                operation: "make \(base(of: name)) anew", detail: "\(name) is the last generation there can be")
+        }
+        return next
+    }
+
     static func partition(of name: String) -> PartitionID? {
         guard name.hasPrefix("p"), let index = UInt16(base(of: name).dropFirst()) else { return nil }
         return PartitionID(rawValue: index)

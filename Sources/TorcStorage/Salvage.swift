@@ -118,8 +118,14 @@ extension NodeStore {
     ) throws(StoreError) -> Result<SalvagedPartition, StoreError> {
         let name = FamilyName.name(of: partition)
         let former = family(partition)
-        let generation = (generations.withLock { $0[partition] } ?? 0) + 1
-        do throws(StoreError) { try folder.noteCopies() } catch { return .failure(error) }
+        let generation: UInt16
+        do throws(StoreError) {
+            generation = try FamilyName.nextGeneration(
+                after: FamilyName.name(name, generations.withLock { $0[partition] } ?? 0))
+            try folder.noteCopies()
+        } catch {
+            return .failure(error)
+        }
         let copy = try database.createFamilies([(FamilyName.name(name, generation), TORC_FAMILY_PARTITION)])[0]
         var result: SalvagedPartition
         let copied = try Self.copyRecords(
@@ -233,7 +239,7 @@ extension NodeStore {
         } catch .corruption(_, let words) {
             detail = words
         }
-        let generation = FamilyName.generation(of: name) + 1
+        let generation = try FamilyName.nextGeneration(after: name)
         let copyName = FamilyName.name(FamilyName.hints, generation)
         try folder.noteCopies()
         let copy = try database.createFamilies([(copyName, TORC_FAMILY_PLAIN)])[0]

@@ -62,6 +62,8 @@ package struct Record: Hashable, Sendable {
     package static let format: UInt8 = 1
     package static let hintFormat: UInt8 = 2
     package static let graveFormat: UInt8 = 3
+    /// Those from `format` to this one are known.
+    package static let newestFormat = Int(graveFormat)
     private static let checksumBytes = 8
 
     package var header: LocalHeader
@@ -104,6 +106,11 @@ package struct Record: Hashable, Sendable {
         guard let hint else { return }
         buffer.writeInteger(hint.target.rawValue)
         buffer.writeVarint(hint.since.microseconds)
+    }
+
+    /// The format of stored bytes, known or not; nil: they are too short.
+    package static func storedFormat(of bytes: ByteBuffer) -> Int? {
+        bytes.getInteger(at: bytes.readerIndex + MemoryLayout<UInt64>.size, as: UInt8.self).map(Int.init)
     }
 
     /// Checks the checksum and the header; the body is decoded when it is needed.

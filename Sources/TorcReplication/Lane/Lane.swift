@@ -72,6 +72,9 @@ package struct Lane: Sendable {
         tokens = LinkTokens(configuration: configuration)
     }
 
+    /// A read of a class's field copies the whole lane, ten kilobytes of it; this looks at it where it is.
+    package mutating func inPlace<Value>(_ read: (inout Lane) -> Value) -> Value { read(&self) }
+
     /// When `.tick` is due; asked after `.turnEnded`.
     package var nextDeadline: MonotonicTime? {
         var due = coordinator.nextDeadline
@@ -360,54 +363,48 @@ package struct Lane: Sendable {
             || !fromClearance.isEmpty || !fromReaper.isEmpty || !fromScrub.isEmpty || !fromMending.isEmpty
         {
             if !fromScrub.isEmpty {
-                let wanted = fromScrub
-                fromScrub.removeAll()
-                for effect in wanted { carryOut(effect, now, &effects) }
+                var wanted: [ScrubEffect] = []
+                swap(&wanted, &fromScrub)
+                wanted.takeEach { carryOut($0, now, &effects) }
             }
             if !fromMending.isEmpty {
-                let wanted = fromMending
-                fromMending.removeAll()
-                for effect in wanted { carryOut(effect, now, &effects) }
+                var wanted: [MendEffect] = []
+                swap(&wanted, &fromMending)
+                wanted.takeEach { carryOut($0, now, &effects) }
             }
             if !fromClearance.isEmpty {
-                let wanted = fromClearance
-                fromClearance.removeAll()
-                for effect in wanted { carryOut(effect, now, &effects) }
+                var wanted: [ClearanceEffect] = []
+                swap(&wanted, &fromClearance)
+                wanted.takeEach { carryOut($0, now, &effects) }
             }
             if !fromReaper.isEmpty {
-                let wanted = fromReaper
-                fromReaper.removeAll(keepingCapacity: true)
-                for effect in wanted { carryOut(effect, now, &effects) }
+                var wanted: [ReapEffect] = []
+                swap(&wanted, &fromReaper)
+                wanted.takeEach { carryOut($0, now, &effects) }
             }
             if !fromRepair.isEmpty {
                 var repairs: [RepairEffect] = []
                 swap(&repairs, &fromRepair)
-                for effect in repairs { carryOut(effect, now, &effects) }
+                repairs.takeEach { carryOut($0, now, &effects) }
             }
             if !fromDelivery.isEmpty {
-                let wanted = fromDelivery
-                fromDelivery.removeAll(keepingCapacity: true)
-                for effect in wanted { carryOut(effect, now, &effects) }
+                var wanted: [HintEffect] = []
+                swap(&wanted, &fromDelivery)
+                wanted.takeEach { carryOut($0, now, &effects) }
             }
             var asked: [CoordinatorEffect] = []
             swap(&asked, &fromCoordinator)
-            for effect in asked { carryOut(effect, now, &effects) }
-            if fromCoordinator.isEmpty {
-                asked.removeAll(keepingCapacity: true)
-                swap(&asked, &fromCoordinator)
-            }
+            asked.takeEach { carryOut($0, now, &effects) }
+            if fromCoordinator.isEmpty { swap(&asked, &fromCoordinator) }
             var answered: [VnodeEffect] = []
             swap(&answered, &fromVnodes)
-            for effect in answered { carryOut(effect, now, &effects) }
-            if fromVnodes.isEmpty {
-                answered.removeAll(keepingCapacity: true)
-                swap(&answered, &fromVnodes)
-            }
+            answered.takeEach { carryOut($0, now, &effects) }
+            if fromVnodes.isEmpty { swap(&answered, &fromVnodes) }
         }
     }
 
-    private mutating func carryOut(_ effect: CoordinatorEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming CoordinatorEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .localRead(let read):
             repair.giveWay(now)
             let address = read.hint.map { ReplyAddress.hintCoordinator(read.operation, target: $0) }
@@ -429,8 +426,8 @@ package struct Lane: Sendable {
         }
     }
 
-    private mutating func carryOut(_ effect: RepairEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming RepairEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .localRead(let read):
             vnodes.submit(.read(read), replyTo: .repair(read.operation), now: now, effects: &fromVnodes)
         case .localWrite(let write):
@@ -446,24 +443,24 @@ package struct Lane: Sendable {
         }
     }
 
-    private mutating func carryOut(_ effect: ClearanceEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming ClearanceEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .scan(let request): effects.append(.scan(request))
         case .discard(let discard):
             vnodes.submit(.discard(discard), replyTo: .nobody, now: now, effects: &fromVnodes)
         }
     }
 
-    private mutating func carryOut(_ effect: ScrubEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming ScrubEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .scan(let request): effects.append(.scan(request))
         case .correct(let change): vnodes.correct(change)
         case .observed(let observation): observe(observation, now, &effects)
         }
     }
 
-    private mutating func carryOut(_ effect: MendEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming MendEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .send(let message, let node): effects.append(.send(message, to: node))
         case .mend(let write):
             vnodes.submit(
@@ -483,8 +480,8 @@ package struct Lane: Sendable {
         effects.append(.observed(observation))
     }
 
-    private mutating func carryOut(_ effect: HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming HintEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .scan(let request): effects.append(.scan(request))
         case .send(let message, let node): send(message, to: node, &effects)
         case .drop(let drop): vnodes.submit(.drop(drop), replyTo: .nobody, now: now, effects: &fromVnodes)
@@ -492,8 +489,8 @@ package struct Lane: Sendable {
         }
     }
 
-    private mutating func carryOut(_ effect: ReapEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming ReapEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .scan(let request): effects.append(.scan(request))
         case .bury(let burial, let ticket):
             vnodes.submit(.bury(burial), replyTo: .reaping(ticket), now: now, effects: &fromVnodes)
@@ -517,8 +514,8 @@ package struct Lane: Sendable {
         }
     }
 
-    private mutating func carryOut(_ effect: VnodeEffect, _ now: Now, _ effects: inout [LaneEffect]) {
-        switch effect {
+    private mutating func carryOut(_ effect: consuming VnodeEffect, _ now: Now, _ effects: inout [LaneEffect]) {
+        switch consume effect {
         case .read(let token, let place, let key): effects.append(.read(token, place, key))
         case .write(let write):
             scrub.changed(write.leaves)

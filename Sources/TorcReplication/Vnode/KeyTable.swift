@@ -109,8 +109,5 @@ struct ParkedOperations {
         if case .mend = first.request { others.isEmpty } else { false }
     }
 
-    func forEach(_ body: (Operation) -> Void) {
-        body(first)
-        for operation in others { body(operation) }
-    }
+    subscript(index: Int) -> Operation { index == 0 ? first : others[index - 1] }
 }

@@ -176,7 +176,7 @@ package struct Vnodes: Sendable {
     package mutating func recordReadDeferred(_ token: StoreToken, effects: inout [VnodeEffect]) {
         guard let slot = awaiting(token), case .reading(var parked) = keys.take(slot) else { return }
         parked.isDeferred = true
-        parked.forEach { tellDeferred($0, effects: &effects) }
+        for index in 0..<parked.count { tellDeferred(parked[index], effects: &effects) }
         keys[slot].state = .reading(parked)
     }
 
@@ -347,12 +347,14 @@ package struct Vnodes: Sendable {
     ) {
         var record = found
         let partition = keys[slot].partition
-        parked.forEach { operation in
+        for index in 0..<parked.count {
+            let operation = parked[index]
             unpark(operation.request)
             if let failure = refusal(of: operation, in: partition) {
-                return fail(operation, failure, effects: &effects)
+                fail(operation, failure, effects: &effects)
+            } else {
+                run(operation, on: &record, slot: slot, now: now, effects: &effects)
             }
-            run(operation, on: &record, slot: slot, now: now, effects: &effects)
         }
         if record.isChanged { keys[slot].state = .held(record) } else { keys.vacate(slot) }
     }

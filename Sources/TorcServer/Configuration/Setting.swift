@@ -164,8 +164,10 @@ extension Setting {
         key: "limits.connections", kind: .wholeNumber(1...1_000_000, unit: "connections"), standard: "10000",
         help: "Client connections a protocol; one more is closed at once.")
     package static let memoryBudget = Setting(
-        key: "memory.budget-bytes", kind: .wholeNumber((16 << 20)...(1 << 42), unit: "bytes"), standard: "268435456",
-        help: "Memory for RocksDB's block cache and write buffers together.")
+        key: "memory.budget-bytes", kind: .wholeNumber((16 << 20)...(1 << 42), unit: "bytes"), standard: "1073741824",
+        help:
+            "Memory that the node may take: half of it for records and tables, the rest for what is under way, for leaves "
+            + "and for what the allocator holds back.")
     package static let membershipPeriod = Setting(
         key: "membership.period-ms", kind: .wholeNumber(50...60_000, unit: "milliseconds"), standard: "500",
         help: "Between two rounds of probes. A member that hangs is routed around within about two of these; the same "

@@ -59,6 +59,8 @@ final class LaneDriver: @unchecked Sendable {
     private var inbox: Deque<LaneEvent> = []
     private var arrived: Deque<LaneEvent> = []
     private var effects: [LaneEffect] = []
+    /// Empty; kept for its storage.
+    private var spare: [LaneEffect] = []
     private var now = NodeClock.now()
     private var turnIsScheduled = false
     private var stalledBatch: BatchNumber?
@@ -251,7 +253,7 @@ final class LaneDriver: @unchecked Sendable {
         carryOut()
         setTimer()
         if !inbox.isEmpty { scheduleTurn() }
-        if let promise = whenDrained, requests.isEmpty, listings.isEmpty, lane.openCount == 0, inbox.isEmpty {
+        if let promise = whenDrained, requests.isEmpty, listings.isEmpty, inbox.isEmpty, lane.openCount == 0 {
             whenDrained = nil
             promise.succeed()
         }
@@ -270,42 +272,46 @@ final class LaneDriver: @unchecked Sendable {
 
     /// Effects in their order. What is answered from memory appends its own effects behind.
     private func carryOut() {
-        var next = 0
-        while next < effects.count {
-            let effect = effects[next]
-            next += 1
-            switch effect {
-            case .read(let token, let place, let key):
-                read(token, place, key)
-            case .scan(let request):
-                scan(request)
-            case .write(let write):
-                append(write)
-            case .correct(let change):
-                store.correct(change)
-            case .commit(let batch):
-                commit(batch, delay: Self.firstRetryDelay)
-            case .send(let message, let node):
-                send(message, to: node)
-            case .answer(let request, let answer):
-                self.answer(request, answer)
-            case .listed(let request, let piece):
-                listed(request, piece)
-            case .repaired(let request, let report):
-                repaired(request, report)
-            case .observed(let observation):
-                note(observation)
-            case .progress(let progress):
-                loops.control.send(.progress(lane: index, progress))
-            case .salvage(let partition): loops.damage.salvage(partition)
-            case .restored(let partition): loops.damage.restored(partition)
-            }
+        while !effects.isEmpty {
+            var wanted: [LaneEffect] = []
+            swap(&wanted, &spare)
+            swap(&wanted, &effects)
+            wanted.takeEach { carryOut($0) }
+            swap(&wanted, &spare)
         }
-        effects.removeAll(keepingCapacity: true)
+    }
+
+    private func carryOut(_ effect: consuming LaneEffect) {
+        switch consume effect {
+        case .read(let token, let place, let key):
+            read(token, place, key)
+        case .scan(let request):
+            scan(request)
+        case .write(let write):
+            append(write)
+        case .correct(let change):
+            store.correct(change)
+        case .commit(let batch):
+            commit(batch, delay: Self.firstRetryDelay)
+        case .send(let message, let node):
+            send(message, to: node)
+        case .answer(let request, let answer):
+            self.answer(request, answer)
+        case .listed(let request, let piece):
+            listed(request, piece)
+        case .repaired(let request, let report):
+            repaired(request, report)
+        case .observed(let observation):
+            note(observation)
+        case .progress(let progress):
+            loops.control.send(.progress(lane: index, progress))
+        case .salvage(let partition): loops.damage.salvage(partition)
+        case .restored(let partition): loops.damage.restored(partition)
+        }
     }
 
     private func setTimer() {
-        guard let deadline = lane.nextDeadline else { return }
+        guard let deadline = lane.inPlace({ $0.nextDeadline }) else { return }
         // A timer that fires early finds nothing to do and is set anew: cheaper than moving it with each request.
         if let timer, timer.deadline <= deadline { return }
         timer?.task.cancel()
@@ -370,7 +376,7 @@ final class LaneDriver: @unchecked Sendable {
     private func commit(_ batch: BatchNumber, delay: TimeAmount) {
         do {
             let span = stages.enter(.commit)
-            let outcome = try store.commit(leaves: lane.leaves)
+            let outcome = try store.commit(leaves: lane.inPlace { $0.leaves })
             stages.leave(span)
             switch outcome {
             case .committed:
@@ -393,7 +399,7 @@ final class LaneDriver: @unchecked Sendable {
     func storeLeavesIfDue() {
         guard stalledBatch == nil, !isStopped else { return }
         do {
-            _ = try store.commitIfDue(leaves: lane.leaves)
+            _ = try store.commitIfDue(leaves: lane.inPlace { $0.leaves })
         } catch {
             NodeFailure.stop(logger, "the log cannot be written", error)
         }

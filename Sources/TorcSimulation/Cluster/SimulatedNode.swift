@@ -25,11 +25,8 @@ final class SimulatedLane {
 
     init(machine: consuming Lane) { self.machine = machine }
 
-    // A read of a class's field copies the whole machine; a mutation works in place.
-    var nextDeadline: MonotonicTime? { inPlace(&machine) { $0.nextDeadline } }
-    var isIdle: Bool { inPlace(&machine) { $0.isIdle } }
-
-    private func inPlace<Value>(_ machine: inout Lane, _ read: (inout Lane) -> Value) -> Value { read(&machine) }
+    var nextDeadline: MonotonicTime? { machine.inPlace { $0.nextDeadline } }
+    var isIdle: Bool { machine.inPlace { $0.isIdle } }
 }
 
 struct SimulatedControl {

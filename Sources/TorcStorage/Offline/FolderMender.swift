@@ -152,6 +152,7 @@ package final class FolderMender {
 
     private func run() throws(StoreError) -> MendReport {
         try makeRoom()
+        try checkSpace()
         do throws(StoreError) {
             try clone()
             try mendFiles()
@@ -178,6 +179,37 @@ package final class FolderMender {
             }
         }
         throw .unexpected(operation: "mend", detail: "\(work) exists: move it away, or try again")
+    }
+
+    /// A disk that fills up on the way costs nothing but the time until then: better said at once.
+    private func checkSpace() throws(StoreError) {
+        let source = folder.databasePath
+        let parent = String(work[..<(work.lastIndex(of: "/") ?? work.startIndex)])
+        let tables = try FolderTables(folder: folder.path)
+        var needed = UInt64(Self.options.memtableBytes)
+        for name in try Files.names(in: source) where !Files.isDirectory("\(source)/\(name)") {
+            if !name.hasSuffix(".sst") { needed += try Files.size("\(source)/\(name)") }
+        }
+        let all = tables.bytesOnDisk.values.reduce(0, +)
+        // Of another file system tables are copied.
+        if !Files.shareFileSystem(source, parent) { needed += all }
+        if plan.rebuildsManifest || plan.compacts {
+            needed += all
+        } else {
+            let rewritten = Set(plan.damagedPartitions.map { FamilyName.name(of: $0) })
+            for table in tables.manifest.tables.values {
+                guard let family = tables.manifest.family(of: table) else { continue }
+                if rewritten.contains(FamilyName.base(of: family)) { needed += table.bytes }
+            }
+        }
+        let free = try Files.freeBytes(of: parent)
+        guard free >= needed else {
+            throw .diskFull(
+                operation: "mend",
+                detail:
+                    "\(needed >> 20) MiB are needed at \(parent), \(free >> 20) MiB are free: make room, or name another "
+                    + "place with --to")
+        }
     }
 
     private func clone() throws(StoreError) {
@@ -459,7 +491,7 @@ package final class FolderMender {
     ) throws(StoreError) {
         let (name, former) = try present(partition, families)
         let base = FamilyName.base(of: name)
-        let generation = FamilyName.generation(of: name) + 1
+        let generation = try FamilyName.nextGeneration(after: name)
         let copyName = FamilyName.name(base, generation)
         let copy = try database.createFamilies([(copyName, TORC_FAMILY_PARTITION)])[0]
         let copied = try NodeStore.copyRecords(
@@ -487,6 +519,7 @@ package final class FolderMender {
             let key = iterator.key
             let value = iterator.value
             if let fault = StoredRecordFault.find(key: key, value: value, in: partition, layout: layout) {
+                if fault == .newer { throw .newerRecord(value, in: folder.path) }
                 try quarantine.keep(record: key, value, of: name, because: fault.description)
                 try writer.remove(key)
                 removed += 1
@@ -551,7 +584,10 @@ package final class FolderMender {
             let target = key.getInteger(at: key.readerIndex, as: UInt64.self).map(NodeID.init(rawValue:))
             var reason = plan.purgesHints ? "purged" : nil
             if let target, plan.purgedTargets.contains(target) { reason = "purged" }
-            if plan.hasBadHints { reason = reason ?? StoredHintFault.find(key: key, value: value)?.description }
+            if plan.hasBadHints, reason == nil, let fault = StoredHintFault.find(key: key, value: value) {
+                if fault == .newer { throw .newerRecord(value, in: folder.path) }
+                reason = fault.description
+            }
             if let reason {
                 try quarantine.keep(record: key, value, of: name, because: reason)
                 try writer.remove(key)

@@ -89,6 +89,12 @@ extension Files {
         _ = try copyTail(of: path, from: 0, to: target)
     }
 
+    /// False where it cannot be said.
+    static func shareFileSystem(_ path: String, _ other: String) -> Bool {
+        var (one, two) = (stat(), stat())
+        return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev
+    }
+
     static func append(_ bytes: [UInt8], to path: String) throws(StoreError) {
         let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw failure("create", path) }

@@ -8,11 +8,14 @@ package enum StoredRecordFault: Hashable, Sendable, CustomStringConvertible {
     case undecodable(String)
     /// Its key belongs to another partition, or to none.
     case misplaced(PartitionID)
+    /// A newer build has written it: nothing is wrong with it.
+    case newer
 
     package var description: String {
         switch self {
         case .undecodable(let problem): problem
         case .misplaced(let partition): "belongs to partition \(partition)"
+        case .newer: StoredFault.newer
         }
     }
 
@@ -28,18 +31,34 @@ package enum StoredRecordFault: Hashable, Sendable, CustomStringConvertible {
             if record.hint != nil { return .undecodable("a hint among records") }
             _ = try record.object()
             return nil
+        } catch  where error.reason == .unknownVersion {
+            return .newer
         } catch {
             return .undecodable("\(error)")
         }
     }
 }
 
+private enum StoredFault {
+    static let newer = "written by a newer version of torc: use that one"
+}
+
+extension StoreError {
+    /// Of a record whose format this build does not know: nothing is wrong with it, and nothing may be done about it.
+    package static func newerRecord(_ value: ByteBuffer, in folder: String) -> StoreError {
+        .newerFormat(path: folder, found: Record.storedFormat(of: value) ?? 0, supported: Record.newestFormat)
+    }
+}
+
 package enum StoredHintFault: Hashable, Sendable, CustomStringConvertible {
     case undecodable(String)
+    /// A newer build has written it: nothing is wrong with it.
+    case newer
 
     package var description: String {
         switch self {
         case .undecodable(let problem): problem
+        case .newer: StoredFault.newer
         }
     }
 
@@ -53,6 +72,8 @@ package enum StoredHintFault: Hashable, Sendable, CustomStringConvertible {
             guard hint.target.rawValue == target else { return .undecodable("kept under another node's name") }
             _ = try record.object()
             return nil
+        } catch  where error.reason == .unknownVersion {
+            return .newer
         } catch {
             return .undecodable("\(error)")
         }

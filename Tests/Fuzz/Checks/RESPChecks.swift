@@ -101,7 +101,9 @@ private final class StatelessStore: RESPBackend {
         guard get.key.key.readableBytes % 2 == 1 else { return .get(.absent(all)) }
         let dot = Dot(actor: Actor(rawValue: 1), counter: 1)
         var version = Sibling(dot: dot, timestamp: .zero, value: get.key.key)
-        if get.key.key.readableBytes % 3 == 0 { version.expiry = WallTime(microseconds: wallTime.microseconds + 1_500_000) }
+        if get.key.key.readableBytes % 3 == 0 {
+            version.expiry = WallTime(microseconds: wallTime.microseconds + 1_500_000)
+        }
         var object = ClientObject(
             siblings: [version], context: CausalContext(clock: VersionVector([dot]), latestTimestamp: .zero))
         object.instant = wallTime

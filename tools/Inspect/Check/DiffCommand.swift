@@ -18,7 +18,7 @@ struct DiffCommand: AsyncParsableCommand {
             line a key, from the first folder's view: missing (the second has it), extra (the second has not), older, newer,
             concurrent (both have what the other lacks). Partitions that one of the two does not hold are not compared.
 
-            Exit status: 0 nothing differs; 1 something does.
+            Exit status: 0 nothing differs; 1 something does; 2 they cannot be compared.
             """)
 
     @Argument(help: "A data folder.") var first: String
@@ -37,7 +37,22 @@ struct DiffCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let counts = try FolderDiff.run(try FolderReader.open(first), try FolderReader.open(second)) { difference in
+        let counts: FolderDiff.Counts
+        do {
+            counts = try compare()
+        } catch let error as StoreError {
+            try FolderCheck.fail(error, path: first, json: json)
+        }
+        if json {
+            try JSONLine.print(Last(summary: counts))
+        } else {
+            show(counts)
+        }
+        if !counts.differences.isEmpty { throw ExitCode(1) }
+    }
+
+    private func compare() throws -> FolderDiff.Counts {
+        try FolderDiff.run(try FolderReader.open(first), try FolderReader.open(second)) { difference in
             let name = try? ObjectKey(storageKey: difference.key)
             let bucket = name.map { "\($0.bucket)" } ?? "?"
             let key = name.map { String(buffer: $0.key) } ?? "\(difference.key.readableBytesView.map { $0 })"
@@ -49,12 +64,6 @@ struct DiffCommand: AsyncParsableCommand {
             try JSONLine.print(
                 Line(relation: difference.relation, partition: difference.partition.index, bucket: bucket, key: key))
         }
-        if json {
-            try JSONLine.print(Last(summary: counts))
-        } else {
-            show(counts)
-        }
-        if !counts.differences.isEmpty { throw ExitCode(1) }
     }
 
     private func show(_ counts: FolderDiff.Counts) {

@@ -59,6 +59,7 @@ struct FamilyCheck: Sendable {
                 }
             }
         } catch let error as StoreError where !error.isOfTheSystem {
+            if case .newerFormat = error { throw error }
             problem = error.detail
         }
     }
@@ -107,6 +108,8 @@ struct FamilyCheck: Sendable {
                 sums.add(
                     hashSeed.contentHash(key: name, body: record.body).rawValue, copies: record.header.copies,
                     leaf: layout.leaf(of: name.position))
+            } catch let error as MalformedBytes where error.reason == .unknownVersion {
+                throw StoreError.newerRecord(value, in: reader.path)
             } catch let error as MalformedBytes {
                 unreadable.add("key \(Self.hex(key)): \(error)")
             }
@@ -119,6 +122,7 @@ struct FamilyCheck: Sendable {
             entries += 1
             bytes += UInt64(key.readableBytes + value.readableBytes)
             if let fault = StoredHintFault.find(key: key, value: value) {
+                if fault == .newer { throw StoreError.newerRecord(value, in: reader.path) }
                 unreadable.add("key \(Self.hex(key)): \(fault)")
             }
             if let target = key.getInteger(at: key.readerIndex, as: UInt64.self) {
