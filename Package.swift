@@ -9,13 +9,19 @@ let strict = Context.environment["TORC_STRICT"] != nil
 let mutations = Context.environment["TORC_MUTATIONS"] != nil
 let fuzzing = Context.environment["TORC_FUZZ"] != nil
 
+// Bodies of functions are handed on between modules: a tenth off the processor time of a put. SwiftPM takes such flags from no package that
+// another one depends on.
+let isDependency = Context.packageDirectory.contains("/checkouts/")
+let acrossModules: [SwiftSetting] =
+    isDependency ? [] : [.unsafeFlags(["-cross-module-optimization"], .when(configuration: .release))]
+
 let swiftSettings: [SwiftSetting] =
     [
         .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
         .enableUpcomingFeature("InternalImportsByDefault"),
     ]
     + (strict ? [.treatAllWarnings(as: .error)] : [])
-    + (mutations ? [.define("TORC_MUTATIONS")] : [])
+    + acrossModules + (mutations ? [.define("TORC_MUTATIONS")] : [])
     + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")

@@ -2,6 +2,7 @@
 
 extension Array {
     /// Hands each element on, in order, without a copy of it. The array is empty then, and keeps its storage.
+    @inlinable
     package mutating func takeEach(_ body: (consuming Element) -> Void) {
         if count > 1 { reverse() }
         while let element = popLast() { body(element) }
