@@ -140,6 +140,11 @@ import TorcStorage
         #expect(throws: BackupError.noBackup(path: backups)) { try StoredBackup(latestIn: backups) }
     }
 
+    @Test func figuresThatNobodyCanHaveAddUpToTheLargest() {
+        #expect(UInt64.sum([.max, 5, .max]) == .max)
+        #expect(UInt64.sum([1, 2, 3]) == 6 && UInt64.sum([]) == 0)
+    }
+
     @Test func whatWasNotFinishedCountsForNothing() throws {
         let folder = TemporaryFolder()
         let backups = folder.path + "/backups"

@@ -178,7 +178,7 @@ extension ServerConfiguration {
 
         self.nodeName = nodeName
         self.node = node
-        self.dataFolder = dataFolder
+        self.dataFolder = DataFolder.normalized(dataFolder)
         self.clusterName = clusterName
         self.members = members
         self.join = join

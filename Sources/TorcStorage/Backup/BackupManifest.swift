@@ -168,7 +168,7 @@ package struct NodeBackupManifest: BackupDocument, Hashable, Sendable {
         self.sequence = sequence
     }
 
-    package var bytes: UInt64 { files.reduce(0) { $0 + $1.bytes } }
+    package var bytes: UInt64 { .sum(files.map(\.bytes)) }
 }
 
 /// The whole.
@@ -226,7 +226,7 @@ package struct ClusterBackupManifest: BackupDocument, Hashable, Sendable {
         self.nodes = nodes
     }
 
-    package var bytes: UInt64 { nodes.reduce(0) { $0 + $1.bytes } }
+    package var bytes: UInt64 { .sum(nodes.map(\.bytes)) }
 
     /// Makes the backup one: from here on it counts.
     package func finish(in directory: String) throws(StoreError) {
@@ -234,5 +234,15 @@ package struct ClusterBackupManifest: BackupDocument, Hashable, Sendable {
         try Files.makeFolder(path)
         try sealed().write("\(path)/\(BackupFormat.clusterFile)")
         try Files.syncFolder(of: path)
+    }
+}
+
+extension UInt64 {
+    /// Of figures that somebody may have made up: at most what there is room for.
+    package static func sum(_ parts: [UInt64]) -> UInt64 {
+        parts.reduce(0) { sum, part in
+            let (value, isTooLarge) = sum.addingReportingOverflow(part)
+            return isTooLarge ? .max : value
+        }
     }
 }

@@ -264,16 +264,22 @@ extension PeerIdentity {
 extension ByteBuffer {
     /// UTF-8, cut at a character when it is too long.
     fileprivate mutating func writeText(_ text: String, limit: Int) {
+        writeLengthPrefixed(ByteBuffer(string: Self.cut(text, limit: limit)))
+    }
+
+    private static func cut(_ text: String, limit: Int) -> String {
         var kept = text
         while kept.utf8.count > limit { kept.removeLast() }
-        writeLengthPrefixed(ByteBuffer(string: kept))
+        return kept
     }
 
     /// Text is for people: whatever is no UTF-8 or could steer a terminal is shown as a question mark.
     fileprivate mutating func readText(limit: Int, _ subject: StaticString) throws(MalformedBytes) -> String {
         let bytes = try readLengthPrefixed(limit: limit, subject)
         let text = String(buffer: bytes)
-        return String(
+        let shown = String(
             String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }))
+        // Each byte that is no UTF-8 became three: what is taken is what could be sent on.
+        return Self.cut(shown, limit: limit)
     }
 }

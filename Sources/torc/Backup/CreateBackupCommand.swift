@@ -57,7 +57,7 @@ struct CreateBackupCommand: AsyncParsableCommand {
         do {
             let manifest = try await make(id, in: folder, of: clients, began: began)
             try manifest.finish(in: folder)
-            let new = manifest.nodes.reduce(0) { $0 + $1.newBytes }
+            let new = UInt64.sum(manifest.nodes.map(\.newBytes))
             if json {
                 return try JSONLine.print(
                     Answer(

@@ -40,7 +40,7 @@ struct ListBackupsCommand: AsyncParsableCommand {
         let entries = try StoredBackup.list(BackupText.folder(directory))
         for entry in entries {
             let manifest = entry.backup?.manifest
-            let new = manifest.map { $0.nodes.reduce(0) { $0 + $1.newBytes } }
+            let new = manifest.map { UInt64.sum($0.nodes.map(\.newBytes)) }
             let began = manifest.map { BackupText.time($0.began) }
             if json {
                 try JSONLine.print(

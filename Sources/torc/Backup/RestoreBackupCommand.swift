@@ -46,7 +46,7 @@ struct RestoreBackupCommand: AsyncParsableCommand {
                             + "give the cluster other addresses")
                 }
             }
-            let bytes = restores.reduce(0) { $0 + $1.manifest.bytes }
+            let bytes = UInt64.sum(restores.map(\.manifest.bytes))
             let bar = ProgressBar("restoring", total: bytes, unit: TextTable.bytes)
             var logger = Logger(label: "torc restore") { StreamLogHandler.standardError(label: $0) }
             logger.logLevel = .error
