@@ -113,7 +113,7 @@ let package = Package(
         .target(
             name: "TorcLoad",
             dependencies: [
-                nioCore, nioPosix, arguments,
+                "TorcModel", "TorcWire", "TorcClient", nioCore, nioPosix, arguments,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             path: "Bench/Load",

@@ -18,12 +18,17 @@ package struct LoadCommand: AsyncParsableCommand {
               torc bench load --workload b --duration 60 --plot b.svg     YCSB's B; throughput and latency over time
               torc bench load --workload a --target-p99-ms 20             the highest rate with 99 of 100 within 20 ms
               torc bench load --get --distribution hotspot:0.01:0.9       a hundredth of the keys takes nine tenths
+              torc bench load --workload b --ring-aware       each request straight to the owner of its key
 
             At a fixed --rate latencies count from when a request was due, so a stall is not hidden.
 
             YCSB's core workloads: a (half reads, half updates), b (95 % reads), c (reads alone), d (95 % reads of the
             newest keys, 5 % inserts), f (half reads, half read-modify-write), over zipfian(0.99) keys. Preload the keys
             first. A read-modify-write is one operation; it writes with the context that it has read.
+
+            --ring-aware asks the targets for the ring once, at the beginning. There are as many connections and requests
+            under way as without it; a request takes the least busy connection to the owner of its key. All nodes must be
+            among the targets.
 
             --target-p99-ms runs at one fixed rate after another, each for --warmup and --duration: doubled until the
             target is missed, then in between. A rate holds when it is reached (98 %), nothing fails, and 99 of 100
@@ -34,6 +39,7 @@ package struct LoadCommand: AsyncParsableCommand {
     var targets = "127.0.0.1:8087,127.0.0.1:8097,127.0.0.1:8107"
     @Option(help: "Connections, spread over the targets.") var connections = 64
     @Option(help: "Requests under way a connection.") var pipeline = 1
+    @Flag(help: "Send each request to the node that owns its key; without it to any.") var ringAware = false
     @Option(help: "Event loops of the generator.") var threads = 1
     @Flag(help: "Puts only (the default).") var put = false
     @Flag(help: "Gets only.") var get = false
@@ -109,6 +115,7 @@ package struct LoadCommand: AsyncParsableCommand {
         plan.connections = try positive(connections, "connections", 10_000)
         plan.pipeline = try positive(pipeline, "pipeline", 1_024)
         plan.threads = min(try positive(threads, "threads", 64), plan.connections)
+        plan.isRingAware = ringAware
         guard [put, get, readShare != nil, workload != nil].filter({ $0 }).count <= 1 else {
             throw ValidationError("give one of --put, --get, --read-share and --workload")
         }

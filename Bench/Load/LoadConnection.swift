@@ -1,5 +1,6 @@
 // One connection of the generator: keeps `pipeline` requests under way (closed loop), or sends each at its
-// appointed time (fixed rate). At a fixed rate a latency counts from the appointed time, not from when the
+// appointed time (fixed rate). With the ring known a request leaves on the least busy connection to the owner of its key, and
+// still counts as one of the connection that drew it: as much is under way as without. At a fixed rate a latency counts from the appointed time, not from when the
 // request could be sent: a stalled server delays its successors, and leaving them out is coordinated omission.
 
 import Histogram
@@ -31,11 +32,18 @@ final class LoadState {
     private var nextInsert: UInt64
     private var newest: UInt64
 
+    /// Where each key goes; nil: wherever it is drawn.
+    var owners: LoadOwners?
+    /// The connections that stand, by target; only where `owners` says where keys go.
+    var connections: [[LoadConnection]]
+
     /// Contexts are kept a loop, so each loop draws keys of its own: key % threads == loop.
     let loop: UInt64
 
-    init(plan: LoadPlan, loop: Int, preload: Range<UInt64>?, contexts seen: [ByteBuffer?]?) {
+    init(plan: LoadPlan, loop: Int, preload: Range<UInt64>?, contexts seen: [ByteBuffer?]?, owners: LoadOwners? = nil) {
         self.plan = plan
+        self.owners = owners
+        connections = Array(repeating: [], count: owners == nil ? 0 : plan.targets.count)
         self.loop = UInt64(loop)
         generator = LoadRandom(seed: plan.seed &+ UInt64(loop) &* 0x9e37_79b9_7f4a_7c15)
         keys = KeyGenerator(plan.distribution, keyCount: plan.keyCount)
@@ -91,12 +99,18 @@ final class LoadConnection: ChannelInboundHandler {
         /// When it was due.
         var begun: NIODeadline
         var sent: NIODeadline
+        /// Who drew it, and draws the next when it ends.
+        var origin: LoadConnection
     }
 
     private let state: LoadState
     /// Nanoseconds between two requests of this connection; nil: closed loop.
     private let interval: Int64?
+    private let target: Int
     private let onFinish: () -> Void
+    /// Requests that it drew and that have not ended, wherever they were sent.
+    private var drawn = 0
+    private var context: ChannelHandlerContext?
     private var nextAt: NIODeadline
     private var pending = CircularBuffer<Pending>()
     private var inbound = ByteBuffer()
@@ -104,14 +118,19 @@ final class LoadConnection: ChannelInboundHandler {
     private var finished = false
     private var timer: Scheduled<Void>?
 
-    init(state: LoadState, interval: Int64?, firstAt: NIODeadline, onFinish: @escaping () -> Void) {
+    init(
+        state: LoadState, target: Int = 0, interval: Int64?, firstAt: NIODeadline, onFinish: @escaping () -> Void
+    ) {
         self.state = state
+        self.target = target
         self.interval = interval
         self.onFinish = onFinish
         nextAt = firstAt
     }
 
     func channelActive(context: ChannelHandlerContext) {
+        self.context = context
+        if state.owners != nil { state.connections[target].append(self) }
         fill(context)
         watch(context)
     }
@@ -134,11 +153,38 @@ final class LoadConnection: ChannelInboundHandler {
         if inbound.readableBytes == 0 { inbound = ByteBuffer() } else { inbound.discardReadBytes() }
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) { fill(context) }
+    func channelReadComplete(context: ChannelHandlerContext) {
+        flush()
+        // Those whose requests have ended here draw the next.
+        let others = waiting
+        waiting.removeAll(keepingCapacity: true)
+        for other in others { other.refill() }
+        fill(context)
+    }
 
     func channelInactive(context: ChannelHandlerContext) {
-        if !pending.isEmpty { for _ in pending { state.recordError("the connection closed") } }
+        self.context = nil
+        if state.owners != nil { state.connections[target].removeAll { $0 === self } }
+        while let request = pending.popFirst() {
+            state.recordError("the connection closed")
+            ended(request)
+        }
         finish()
+        let others = waiting
+        waiting.removeAll()
+        for other in others { other.refill() }
+    }
+
+    /// Others' requests that have ended here since they were last told.
+    private var waiting: [LoadConnection] = []
+
+    private func ended(_ request: Pending) {
+        request.origin.drawn -= 1
+        if request.origin !== self { waiting.append(request.origin) }
+    }
+
+    private func refill() {
+        if let context { fill(context) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -149,6 +195,8 @@ final class LoadConnection: ChannelInboundHandler {
     private func handle(_ code: UInt8, _ message: ByteBuffer, _ now: NIODeadline) {
         guard !pending.isEmpty else { return state.recordError("a reply that nobody asked for") }
         let request = pending.removeFirst()
+        var hasEnded = true
+        defer { if hasEnded { ended(request) } }
         switch (code, request.isPut) {
         case (RiakFrames.putResponse, true):
             if state.plan.context == .last {
@@ -173,8 +221,12 @@ final class LoadConnection: ChannelInboundHandler {
             return state.recordError("an answer with code \(code)")
         }
         if request.kind == .modify, !request.isPut {
+            hasEnded = false
             write(request.key)
-            pending.append(Pending(key: request.key, kind: .modify, isPut: true, begun: request.begun, sent: now))
+            pending.append(
+                Pending(
+                    key: request.key, kind: .modify, isPut: true, begun: request.begun, sent: now,
+                    origin: request.origin))
             return
         }
         if request.kind == .insert { state.inserted(request.key) }
@@ -194,7 +246,7 @@ final class LoadConnection: ChannelInboundHandler {
     private func fill(_ context: ChannelHandlerContext) {
         guard !finished else { return }
         let now = NIODeadline.now()
-        while pending.count < state.plan.pipeline {
+        while drawn < state.plan.pipeline {
             guard now < state.stopAt, state.operations < state.operationLimit else { break }
             var begun = now
             if let interval {
@@ -205,22 +257,45 @@ final class LoadConnection: ChannelInboundHandler {
                 begun = nextAt
                 nextAt = nextAt + .nanoseconds(interval)
             }
-            guard send(begun) else { break }
+            guard let connection = draw(begun) else { break }
+            if connection !== self, !connection.isFlushing {
+                connection.isFlushing = true
+                flushing.append(connection)
+            }
         }
-        if outbound.readableBytes > 0 {
-            context.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
-            outbound = ByteBuffer()
+        flush()
+        for connection in flushing {
+            connection.isFlushing = false
+            connection.flush()
         }
+        flushing.removeAll(keepingCapacity: true)
         let done =
             now >= state.stopAt || state.operations >= state.operationLimit || state.preload?.isEmpty == true
-        if done, pending.isEmpty { context.close(promise: nil) }
+        if done, pending.isEmpty, drawn == 0 { context.close(promise: nil) }
     }
 
-    private func send(_ begun: NIODeadline) -> Bool {
+    /// Connections that this one has given requests to and not yet flushed.
+    private var flushing: [LoadConnection] = []
+    private var isFlushing = false
+
+    private func flush() {
+        guard let context, outbound.readableBytes > 0 else { return }
+        context.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
+        outbound = ByteBuffer()
+    }
+
+    /// Where a key goes: the least busy connection to its owner; this one, where there is none or it does not matter.
+    private func connection(for key: UInt64) -> LoadConnection {
+        guard let target = state.owners?.target(of: key, named: Self.name) else { return self }
+        return state.connections[target].min { $0.pending.count < $1.pending.count } ?? self
+    }
+
+    /// Draws a request and hands it to the connection that it leaves on.
+    private func draw(_ begun: NIODeadline) -> LoadConnection? {
         let key: UInt64
         let kind: LoadKind
         if let range = state.preload {
-            guard !range.isEmpty else { return false }
+            guard !range.isEmpty else { return nil }
             key = range.lowerBound
             state.preload = (range.lowerBound + 1)..<range.upperBound
             // A put that knows nothing of what an earlier run has left adds a sibling to it, and what is measured then is larger.
@@ -230,14 +305,21 @@ final class LoadConnection: ChannelInboundHandler {
             key = kind == .insert ? state.drawInsert() : state.drawKey()
         }
         state.operations += 1
+        drawn += 1
+        let connection = connection(for: key)
+        connection.send(key, kind, begun, for: self)
+        return connection
+    }
+
+    private func send(_ key: UInt64, _ kind: LoadKind, _ begun: NIODeadline, for origin: LoadConnection) {
         let isPut = kind == .put || kind == .insert
         if isPut {
             write(key)
         } else {
             RiakFrames.writeGet(bucket: state.bucket, key: Self.name(key), r: state.plan.r, into: &outbound)
         }
-        pending.append(Pending(key: key, kind: kind, isPut: isPut, begun: begun, sent: NIODeadline.now()))
-        return true
+        pending.append(
+            Pending(key: key, kind: kind, isPut: isPut, begun: begun, sent: NIODeadline.now(), origin: origin))
     }
 
     private static func name(_ key: UInt64) -> ByteBuffer { ByteBuffer(string: "key\(key)") }
@@ -270,7 +352,7 @@ final class LoadConnection: ChannelInboundHandler {
             let timeout = TimeAmount(connection.state.plan.timeout)
             if let oldest = connection.pending.first, NIODeadline.now() - oldest.begun > timeout {
                 connection.state.recordError("no answer within \(connection.state.plan.timeout)")
-                connection.pending.removeFirst()
+                connection.ended(connection.pending.removeFirst())
                 context.close(promise: nil)
             } else {
                 connection.fill(context)

@@ -87,6 +87,8 @@ package struct LoadPlan: Sendable {
     /// Where to connect, in turn.
     package var targets: [(host: String, port: Int)]
     package var connections = 64
+    /// Each request goes to the first owner of its key, as the ring was when the run began; otherwise to any target.
+    package var isRingAware = false
     /// Requests that a connection has under way at once.
     package var pipeline = 1
     /// Event loops of the generator.

@@ -40,6 +40,7 @@ struct LoadReport: Encodable {
         var connections: Int
         var pipeline: Int
         var threads: Int
+        var ringAware: Bool
         var readShare: Double
         var insertShare: Double
         var modifyShare: Double
@@ -71,7 +72,7 @@ struct LoadReport: Encodable {
     init(plan: LoadPlan, result: LoadResult) {
         settings = Settings(
             targets: plan.targets.map { "\($0.host):\($0.port)" }, connections: plan.connections,
-            pipeline: plan.pipeline, threads: plan.threads, readShare: plan.mix.get,
+            pipeline: plan.pipeline, threads: plan.threads, ringAware: plan.isRingAware, readShare: plan.mix.get,
             insertShare: plan.mix.insert, modifyShare: plan.mix.modify, keys: plan.keyCount,
             distribution: "\(plan.distribution)", valueBytes: plan.valueBytes, bucket: plan.bucket,
             context: plan.context.rawValue, ratePerSecond: plan.rate,

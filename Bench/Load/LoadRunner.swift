@@ -73,12 +73,14 @@ package struct LoadRunner {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: plan.threads)
         let parts: [LoadResult]
         do {
+            let owners = plan.isRingAware ? try await LoadOwners.ask(plan, on: group.next()) : nil
             parts = try await withThrowingTaskGroup(of: LoadResult.self) { tasks in
                 for index in 0..<plan.threads {
                     let loop = group.next()
                     let share = preloading ? slice(of: plan.keyCount, part: index, of: plan.threads) : nil
                     tasks.addTask {
-                        try await runLoop(plan, index: index, loop: loop, preload: share, contexts: contexts)
+                        try await runLoop(
+                            plan, index: index, loop: loop, preload: share, contexts: contexts, owners: owners)
                     }
                 }
                 var parts: [LoadResult] = []
@@ -98,12 +100,13 @@ package struct LoadRunner {
     }
 
     private static func runLoop(
-        _ plan: LoadPlan, index: Int, loop: any EventLoop, preload: Range<UInt64>?, contexts: [ByteBuffer?]?
+        _ plan: LoadPlan, index: Int, loop: any EventLoop, preload: Range<UInt64>?, contexts: [ByteBuffer?]?,
+        owners: LoadOwners?
     ) async throws -> LoadResult {
         let mine = (0..<plan.connections).filter { $0 % plan.threads == index }
         let result = loop.makePromise(of: LoadResult.self)
         loop.execute {
-            let state = LoadState(plan: plan, loop: index, preload: preload, contexts: contexts)
+            let state = LoadState(plan: plan, loop: index, preload: preload, contexts: contexts, owners: owners)
             let boundState = NIOLoopBound(state, eventLoop: loop)
             let start = NIODeadline.now()
             state.recordFrom = start + TimeAmount(plan.warmup)
@@ -136,7 +139,8 @@ package struct LoadRunner {
                         channel.eventLoop.makeCompletedFuture {
                             try channel.pipeline.syncOperations.addHandler(
                                 LoadConnection(
-                                    state: boundState.value, interval: interval, firstAt: firstAt, onFinish: finish))
+                                    state: boundState.value, target: connection % plan.targets.count,
+                                    interval: interval, firstAt: firstAt, onFinish: finish))
                         }
                     }
                     .connect(host: target.host, port: target.port)

@@ -1,14 +1,13 @@
 // A small client: get, put, delete, ping, listings and bucket properties over protocol buffers, with
-// async/await. It knows several nodes and keeps one pipelined connection to the one that it uses; when that
-// node cannot be reached it goes on to the next.
+// async/await. It asks a replica of the key directly when the nodes have told it the ring (`NodeRouting`), keeps a few
+// pipelined connections to each node that it uses (`ConnectionPool`), and goes on to the next node when one cannot be reached.
 //
-// A write is sent to a second node only when nothing of it was sent to the first, or when the first has said
-// that it did nothing. A write that was sent and not answered is *indeterminate*: sent again it could make a
-// false sibling or, later, replace a newer version.
+// A write is sent to a second node only when nothing of it was sent to the first, or when the first has said that it did
+// nothing. A write that was sent and not answered is *indeterminate*: sent again as it was it could make a false sibling or,
+// later, replace a newer version. A put that carries a context is sent again in a way that cannot (`WriteOperation`).
 
 public import NIOCore
 import NIOPosix
-import Synchronization
 package import TorcModel
 import TorcWire
 
@@ -16,8 +15,15 @@ import TorcWire
 public final class TorcClient: Sendable {
     /// How a client finds and asks its nodes.
     public struct Configuration: Sendable {
-        /// The nodes that may be asked, in this order.
+        /// The nodes that may be asked. Of a node that is not among them the client knows nothing: others pass on what is its.
         public var addresses: [TorcAddress]
+        /// Ask a replica of a key first, by the ring that the nodes tell. Without it, or while it is not known, the node that
+        /// answered last is asked.
+        public var isRingAware = true
+        /// Connections to each node, 64 at the most; they are made when those that are there have enough to do.
+        public var connectionsPerNode = 4
+        /// How often a put with a context is sent again when it is not known whether it stands.
+        public var writeRetries = 1
         /// How long a node may take to accept a connection before the next is tried.
         public var connectTimeout: TimeAmount = .seconds(2)
         /// How long a request may take; the server is told the same.
@@ -26,27 +32,15 @@ public final class TorcClient: Sendable {
         public init(addresses: [TorcAddress] = [TorcAddress()]) { self.addresses = addresses }
     }
 
-    /// The server answers by its own deadline first; the client waits this much longer.
-    private static let answerSlack = TimeAmount.seconds(1)
-
     private let configuration: Configuration
-    private let group: any EventLoopGroup
-    private let state: Mutex<State>
-
-    private struct State {
-        /// One connection to each node that was asked, made when it is first needed.
-        var connections: [TorcAddress: EventLoopFuture<RiakChannel>] = [:]
-        /// The place in the addresses of the node that answered last.
-        var preferred = 0
-        var isClosed = false
-    }
+    private let nodes: NodeConnections
+    private var group: any EventLoopGroup { nodes.group }
 
     /// - Parameter group: the event loops to use; the process's shared ones by default.
     public init(_ configuration: Configuration, group: (any EventLoopGroup)? = nil) {
         precondition(!configuration.addresses.isEmpty, "a client needs an address")
         self.configuration = configuration
-        self.group = group ?? MultiThreadedEventLoopGroup.singleton
-        state = Mutex(State())
+        nodes = NodeConnections(configuration, group: group ?? MultiThreadedEventLoopGroup.singleton)
     }
 
     // MARK: Objects
@@ -64,7 +58,7 @@ public final class TorcClient: Sendable {
         var options = timeoutOptions
         options.r = consistency?.wire
         let answer = try await ask(
-            RiakClientMessages.get(key.wireName, options, head: headOnly), isWrite: false)
+            RiakClientMessages.get(key.wireName, options, head: headOnly), key, isWrite: false)
         return TorcObject(
             try Self.read(answer) { frame throws(RiakAnswerError) in try RiakClientMessages.object(frame) })
     }
@@ -87,13 +81,15 @@ public final class TorcClient: Sendable {
     ///   - consistency: how many replicas must have the write on disk; the bucket's `w` by default.
     ///   - userMetadata: names and values that are kept with the value.
     ///   - lifetimeSeconds: how long the version stands; nil: until it is replaced or deleted.
+    ///   - operation: a name for this write, by which a node knows one that it has already. The client draws one by itself for
+    ///     a put with a context; a program that wants to repeat a write later keeps its own.
     /// - Throws: `indeterminate` when the write may or may not stand.
     @discardableResult
     public func put(
         _ value: ByteBuffer, to key: TorcKey, contentType: String = "application/octet-stream",
         context: TorcContext? = nil, condition: TorcCondition? = nil, consistency: TorcConsistency? = nil,
         userMetadata: [(name: String, value: String)] = [], lifetimeSeconds: Int? = nil,
-        returning: Returned = .nothing
+        operation: WriteOperation? = nil, returning: Returned = .nothing
     ) async throws(TorcError) -> PutResult {
         var metadata = ContentMetadata()
         metadata.contentType = ByteBuffer(string: contentType)
@@ -102,7 +98,7 @@ public final class TorcClient: Sendable {
         }
         return try await put(
             value, to: key, metadata: metadata, context: context, condition: condition, consistency: consistency,
-            lifetimeSeconds: lifetimeSeconds, returning: returning)
+            lifetimeSeconds: lifetimeSeconds, operation: operation, returning: returning)
     }
 
     /// The same, with all that may be kept with a value.
@@ -110,7 +106,7 @@ public final class TorcClient: Sendable {
     package func put(
         _ value: ByteBuffer, to key: TorcKey, metadata: ContentMetadata, context: TorcContext? = nil,
         condition: TorcCondition? = nil, consistency: TorcConsistency? = nil, lifetimeSeconds: Int? = nil,
-        returning: Returned = .nothing
+        operation: WriteOperation? = nil, returning: Returned = .nothing
     ) async throws(TorcError) -> PutResult {
         var options = timeoutOptions
         options.w = consistency?.wire
@@ -127,10 +123,51 @@ public final class TorcClient: Sendable {
         case .head: details.returned = .head
         case .full: details.returned = .full
         }
+        // Only what can be sent again needs a name.
+        let retries = context == nil || condition == .ifAbsent ? 0 : max(0, configuration.writeRetries)
+        let operation = operation ?? (retries > 0 ? WriteOperation() : nil)
+        if let operation { RiakWriteName.put(operation.id, into: &details.metadata) }
+        do {
+            return try await put(key, value, details, options)
+        } catch {
+            guard case .indeterminate(let first) = error, retries > 0 else { throw error }
+            return try await putAgain(key, value, details, options, retries: retries, first)
+        }
+    }
+
+    private func put(
+        _ key: TorcKey, _ value: ByteBuffer, _ details: RiakPutDetails, _ options: RiakRequestOptions
+    ) async throws(TorcError) -> PutResult {
         let answer = try await ask(
-            RiakClientMessages.put(key.wireName, value: value, details, options), isWrite: true)
+            RiakClientMessages.put(key.wireName, value: value, details, options), key, isWrite: true)
         let object = try Self.read(answer) { frame throws(RiakAnswerError) in try RiakClientMessages.object(frame) }
         return PutResult(madeKey: object.key, object: TorcObject(object))
+    }
+
+    /// Of a put of which it is not known whether it stands: under the same name, and only if nothing else has been written
+    /// since its context was read. So it is found where it stands, and written where nothing has happened; what somebody has
+    /// replaced or deleted meanwhile does not come back.
+    private func putAgain(
+        _ key: TorcKey, _ value: ByteBuffer, _ details: RiakPutDetails, _ options: RiakRequestOptions, retries: Int,
+        _ first: String
+    ) async throws(TorcError) -> PutResult {
+        var details = details
+        details.ifNotModified = true
+        for _ in 0..<retries {
+            do {
+                return try await put(key, value, details, options)
+            } catch {
+                switch error {
+                case .indeterminate, .unreachable, .noQuorum: continue
+                case .closed: throw .indeterminate(first)
+                case .conditionFailed:
+                    throw .indeterminate("\(first); sent again: the object has changed since it was read")
+                case .refused(let message), .protocolViolation(let message):
+                    throw .indeterminate("\(first); sent again: \(message)")
+                }
+            }
+        }
+        throw .indeterminate(first)
     }
 
     /// Deletes the versions that `context` covers; without one, those that a quorum read finds. Deleting what
@@ -143,7 +180,7 @@ public final class TorcClient: Sendable {
         var options = timeoutOptions
         options.rw = consistency?.wire
         let answer = try await ask(
-            RiakClientMessages.delete(key.wireName, vclock: context?.bytes, options), isWrite: true)
+            RiakClientMessages.delete(key.wireName, vclock: context?.bytes, options), key, isWrite: true)
         try Self.read(answer) { frame throws(RiakAnswerError) in
             try RiakClientMessages.done(frame, .deleteResponse)
         }
@@ -170,6 +207,18 @@ public final class TorcClient: Sendable {
         let answer = try await ask(RiakClientMessages.preferenceList(key.wireName), isWrite: false)
         return try Self.read(answer) { frame throws(RiakAnswerError) in try RiakClientMessages.preferenceList(frame) }
     }
+
+    /// Asks the nodes now what the ring is. A client does so by itself, every ten seconds while it is in use and soon after a
+    /// failure; its first requests go to any node unless this is awaited before.
+    public func refreshRing() async { await nodes.refresh() }
+
+    /// The addresses in the order in which they would be asked for a key.
+    public func addresses(for key: TorcKey) -> [TorcAddress] {
+        key.position.map { nodes.order(of: $0) } ?? configuration.addresses
+    }
+
+    /// The connections that stand or are being made, in the order of the addresses.
+    public var connectionCounts: [Int] { nodes.connectionCounts }
 
     // MARK: Buckets
 
@@ -226,16 +275,7 @@ public final class TorcClient: Sendable {
     // MARK: Life
 
     /// Closes the connections; open requests fail.
-    public func shutdown() async {
-        let connections = state.withLock { state in
-            state.isClosed = true
-            defer { state.connections = [:] }
-            return Array(state.connections.values)
-        }
-        for connection in connections {
-            if let channel = try? await connection.get() { try? await channel.channel.close() }
-        }
-    }
+    public func shutdown() async { await nodes.shutdown() }
 
     // MARK: Asking
 
@@ -250,106 +290,8 @@ public final class TorcClient: Sendable {
         var isWrite: Bool
     }
 
-    /// Asks the node that answered last, then the others, until one has answered or the request may have been
-    /// carried out.
-    private func ask(_ frame: RiakFrame, isWrite: Bool) async throws(TorcError) -> Answer {
-        let first = state.withLock { $0.preferred }
-        let count = configuration.addresses.count
-        var failures: [String] = []
-        for attempt in 0..<count {
-            let index = (first + attempt) % count
-            let address = configuration.addresses[index]
-            let channel: RiakChannel
-            do {
-                channel = try await connection(to: address)
-            } catch let error as TorcError {
-                throw error
-            } catch {
-                failures.append("\(address): \(Self.reason(error))")
-                continue
-            }
-            do {
-                let answer = try await Self.send(
-                    frame, on: channel, timeout: configuration.requestTimeout + Self.answerSlack)
-                if attempt + 1 < count, Self.isTransientRefusal(answer) {
-                    failures.append("\(address): refused for now")
-                    continue
-                }
-                state.withLock { $0.preferred = index }
-                return Answer(frame: answer, isWrite: isWrite)
-            } catch {
-                if error != .timedOut { forget(address) }
-                switch error {
-                case .notSent: failures.append("\(address): connection closed")
-                case .malformedAnswer:
-                    throw .protocolViolation("\(address) sent what is no message")
-                case .lost, .timedOut:
-                    let what =
-                        error == .lost ? "the connection to \(address) was lost" : "\(address) did not answer in time"
-                    if isWrite { throw .indeterminate(what) }
-                    failures.append(what)
-                }
-            }
-        }
-        throw .unreachable(failures)
-    }
-
-    private func connection(to address: TorcAddress) async throws -> RiakChannel {
-        let future = try state.withLock { state throws(TorcError) -> EventLoopFuture<RiakChannel> in
-            if state.isClosed { throw .closed }
-            if let existing = state.connections[address] { return existing }
-            let made = RiakChannel.connect(
-                host: address.host, port: address.port, on: group.next(), timeout: configuration.connectTimeout)
-            state.connections[address] = made
-            return made
-        }
-        do {
-            let channel = try await future.get()
-            if channel.channel.isActive { return channel }
-            // It was closed since; one new attempt.
-            forget(address, future)
-            let again = state.withLock { state in
-                if let existing = state.connections[address] { return existing }
-                let made = RiakChannel.connect(
-                    host: address.host, port: address.port, on: group.next(), timeout: configuration.connectTimeout)
-                state.connections[address] = made
-                return made
-            }
-            do {
-                return try await again.get()
-            } catch {
-                forget(address, again)
-                throw error
-            }
-        } catch {
-            forget(address, future)
-            throw error
-        }
-    }
-
-    /// Drops a connection, unless another has taken its place.
-    private func forget(_ address: TorcAddress, _ future: EventLoopFuture<RiakChannel>? = nil) {
-        state.withLock { state in
-            guard let known = state.connections[address], future == nil || known === future else { return }
-            state.connections[address] = nil
-        }
-    }
-
-    static func send(
-        _ frame: RiakFrame, on channel: RiakChannel, timeout: TimeAmount
-    ) async throws(RiakChannelFailure) -> RiakFrame {
-        let result: Result<RiakFrame, RiakChannelFailure> = await withCheckedContinuation { continuation in
-            channel.eventLoop.execute {
-                channel.send(frame, timeout: timeout) { continuation.resume(returning: $0) }
-            }
-        }
-        return try result.get()
-    }
-
-    /// The server did nothing, and another may do it: so it says.
-    private static func isTransientRefusal(_ frame: RiakFrame) -> Bool {
-        guard case .server(let message) = RiakClientMessages.error(frame) else { return false }
-        return [RiakText.overloaded, RiakText.shuttingDown, RiakText.diskFull].contains(message)
+    private func ask(_ frame: RiakFrame, _ key: TorcKey? = nil, isWrite: Bool) async throws(TorcError) -> Answer {
+        Answer(frame: try await nodes.ask(frame, position: key?.position, isWrite: isWrite), isWrite: isWrite)
     }
 
     private static func read<Value>(

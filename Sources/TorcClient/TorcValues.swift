@@ -60,6 +60,13 @@ public struct TorcKey: Hashable, Sendable, CustomStringConvertible {
     }
 
     var wireName: RiakName { RiakName(type: type, bucket: bucket, key: key) }
+
+    /// Its place on the ring; nil when the server makes the key, or refuses the name.
+    package var position: RingPosition? {
+        let bucketID = BucketID(type: type, name: bucket)
+        guard bucket.readableBytes > 0, key.readableBytes > 0 else { return nil }
+        return ObjectKey(bucket: bucketID, key: key).position
+    }
 }
 
 /// How many replicas must answer.
@@ -144,6 +151,25 @@ public struct TorcVersion: Hashable, Sendable {
         isDeleted = content.isDeleted
         metadata = content.metadata
     }
+}
+
+/// A write's name over its retries: 128 random bits. A node that finds it in its record does not write again, and of two
+/// versions of one name readers see one. Two writes must never share one: the second would be taken for the first.
+public struct WriteOperation: Hashable, Sendable, CustomStringConvertible {
+    let id: WriteID
+
+    /// One that nobody else has.
+    public init() {
+        id = WriteID(high: .random(in: .min ... .max), low: .random(in: .min ... .max))
+    }
+
+    /// Reads what `description` gave.
+    public init?(_ text: String) {
+        guard let id = RiakWriteName.id(text) else { return nil }
+        self.id = id
+    }
+
+    public var description: String { RiakWriteName.text(id) }
 }
 
 /// An object: its versions, more than one when clients wrote it concurrently, and the context of them all.

@@ -21,6 +21,13 @@ final class InMemoryStore: Sendable {
         var refusal: Refusal?
         /// Takes requests and never answers them.
         var isMute = false
+        /// Carries the next put out and does not answer it, so often.
+        var unansweredPuts = 0
+        /// What the node says of the ring.
+        var ring: RiakRing?
+        var name = "memory@test"
+        /// The names of writes that were asked for, in order.
+        var writeIDs: [WriteID?] = []
     }
 
     let contents = Mutex(Contents())
@@ -28,6 +35,7 @@ final class InMemoryStore: Sendable {
     func handle(_ request: ClientRequest) -> ClientAnswer? {
         contents.withLock { contents in
             contents.requests += 1
+            if case .put(let put) = request { contents.writeIDs.append(put.writeID) }
             if contents.isMute { return nil }
             let all = Participation(primaries: 1)
             let object = contents.objects[request.key]
@@ -38,6 +46,10 @@ final class InMemoryStore: Sendable {
                 return .get(.found(Self.shown(object, headOnly: get.headOnly), all))
             case .put(let put):
                 if let refusal = contents.refusal { return .write(.refused(refusal)) }
+                // As a replica does: a write that stands is not written again, whatever its condition.
+                if let writeID = put.writeID, object?.siblings.contains(where: { $0.writeID == writeID }) == true {
+                    return .write(.ok(all, nil))
+                }
                 switch put.condition {
                 case .ifNoneMatch where object?.isTombstone == false: return .write(.refused(.matchFound))
                 case .ifNotModified(let clock) where object?.clock != clock:
@@ -50,9 +62,13 @@ final class InMemoryStore: Sendable {
                     Sibling(
                         dot: Dot(actor: Actor(rawValue: 1), counter: contents.nextCounter),
                         timestamp: HybridTimestamp(rawValue: 1_000_000 * contents.nextCounter),
-                        metadata: put.metadata, value: put.value),
+                        writeID: put.writeID, metadata: put.metadata, value: put.value),
                     context: put.context?.clock ?? VersionVector(), mode: .siblings)
                 contents.objects[put.key] = new
+                if contents.unansweredPuts > 0 {
+                    contents.unansweredPuts -= 1
+                    return nil
+                }
                 switch put.returnedBody {
                 case .nothing: return .write(.ok(all, nil))
                 case .head: return .write(.ok(all, Self.shown(new, headOnly: true)))
@@ -93,7 +109,7 @@ private final class InMemoryBackend: RiakBackend {
 
     init(_ store: InMemoryStore) { self.store = store }
 
-    var nodeName: String { "memory@test" }
+    var nodeName: String { store.contents.withLock { $0.name } }
 
     func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         let answer = store.handle(request)
@@ -142,6 +158,8 @@ private final class InMemoryBackend: RiakBackend {
     func preferenceList(of key: ObjectKey, reply: RiakReply) {
         reply.preferenceList([PreferenceEntry(partition: PartitionID(3), node: nodeName, isPrimary: true)])
     }
+
+    var ring: RiakRing? { store.contents.withLock { $0.ring } }
 
     func keyEntropy() -> (UInt64, UInt64) {
         (UInt64.random(in: 0 ... .max), UInt64.random(in: 0 ... .max))

@@ -213,6 +213,9 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
         }
     }
 
+    /// From any thread.
+    var ring: RiakRing? { directory.clientRing }
+
     func keyEntropy() -> (UInt64, UInt64) {
         var generator = SystemRandomNumberGenerator()
         return (generator.next(), generator.next())

@@ -59,6 +59,8 @@ final class ClusterDirectory: Sendable {
         var contacts: [NodeID: NodeContact]
         /// This node has been a member.
         var hasTakenPart: Bool
+        /// What clients follow that ask replicas directly; nil when two members share a name.
+        var clientRing: RiakRing?
     }
 
     private let present: Mutex<Present>
@@ -80,6 +82,20 @@ final class ClusterDirectory: Sendable {
             if state.participants.contains(where: { $0.node == node }) { present.hasTakenPart = true }
             for member in state.participants {
                 if let contact = NodeContact(contact: member.contact) { present.contacts[member.node] = contact }
+            }
+            let contacts = present.contacts
+            present.clientRing = RiakRing(state.servingRing, fingerprint: state.version.fingerprint.rawValue) {
+                contacts[$0]?.name ?? "\($0)"
+            }
+        }
+    }
+
+    /// Nil when this node holds no copies: its ring may be one of long ago.
+    var clientRing: RiakRing? {
+        present.withLock { present in
+            switch present.role(of: node) {
+            case .member, .leaving: present.clientRing
+            case .joining, .left, .fenced: nil
             }
         }
     }
@@ -128,5 +144,10 @@ extension ClusterDirectory.Present {
 }
 
 extension ClusterState {
+    /// The ring that reads are sent by, and so the one by which a client finds a replica.
+    var servingRing: Ring {
+        if let transition, transition.phase == .copying { transition.former } else { ring }
+    }
+
     func isLeaving(_ node: NodeID) -> Bool { !contains(node) && participants.contains { $0.node == node } }
 }

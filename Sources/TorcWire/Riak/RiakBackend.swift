@@ -32,6 +32,9 @@ package protocol RiakBackend: AnyObject {
     /// Answered once, by `reply.preferenceList`: the n primaries of the key, in ring order.
     func preferenceList(of key: ObjectKey, reply: RiakReply)
 
+    /// The ring that requests are to follow; nil when this node is no member of it.
+    var ring: RiakRing? { get }
+
     /// 128 random bits, for a key that the server makes.
     func keyEntropy() -> (UInt64, UInt64)
 }

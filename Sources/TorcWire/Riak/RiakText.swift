@@ -15,6 +15,7 @@ package enum RiakText {
     package static let timeout = "timeout"
     package static let shuttingDown = "shutting down: ask another node"
     package static let diskFull = "disk nearly full: ask another node, or free space on this one"
+    package static let noMember = "not a member of the ring: ask another node for it"
     package static let indeterminatePrefix = "indeterminate: "
 
     package static let emptyBucket = "Bucket cannot be zero-length"

@@ -157,5 +157,6 @@ private func checkAnswer(_ bytes: ByteBuffer) {
     _ = try? RiakClientMessages.properties(frame)
     _ = try? RiakClientMessages.serverInfo(frame)
     _ = try? RiakClientMessages.preferenceList(frame)
+    _ = try? RiakClientMessages.ring(frame)
     _ = RiakClientMessages.error(frame)
 }

@@ -43,6 +43,7 @@ private final class ManualBackend: RiakBackend {
     func preferenceList(of key: ObjectKey, reply: RiakReply) {
         reply.preferenceList([PreferenceEntry(partition: PartitionID(1), node: "n", isPrimary: true)])
     }
+    var ring: RiakRing?
     func keyEntropy() -> (UInt64, UInt64) { testEntropy() }
 
     var keys: [String] { submitted.map { String(buffer: $0.request.key.key) } }

@@ -177,6 +177,20 @@ private func respond(
         }
     }
 
+    @Test func nameOfAWrite() throws {
+        let fields: HTTPFields = [
+            .contentType: "text/plain", HTTPField.Name("X-Torc-Write-Id")!: "0000000000000001fffffffffffffffe",
+        ]
+        guard case .put(let put) = try object(parse("PUT", "/buckets/b/keys/k", fields)).request else {
+            Issue.record("not a put")
+            return
+        }
+        #expect(put.writeID == WriteID(high: 1, low: .max - 1))
+        #expect(
+            summary("PUT", "/buckets/b/keys/k", [.contentType: "text/plain", HTTPField.Name("X-Torc-Write-Id")!: "7"])
+                == "400 X-Torc-Write-Id must be 32 hexadecimal digits\n")
+    }
+
     @Test func headersOfAPut() throws {
         let known = CausalContext(clock: VersionVector([first]), latestTimestamp: .zero)
         let token = base64(testKey.seal(known, for: objectKey("b", "k")))

@@ -137,6 +137,48 @@ private func + (left: ByteBuffer, right: ByteBuffer) -> ByteBuffer {
         #expect(metadata.indexes == [.init(name: text("i_bin"), value: text("x"))])
     }
 
+    /// In the user's metadata, out of which it is taken.
+    @Test(
+        arguments: [
+            ("X-Torc-Write-Id", "00000000000000010000000000000002", true),
+            ("x-torc-write-id", "00000000000000010000000000000002", true),
+            ("X-Torc-Write-Id", "1", false), ("X-Torc-Write-Id", "", false),
+            ("X-Torc-Write-Id", "0000000000000001000000000000000g", false),
+        ])
+    func nameOfAWrite(name: String, value: String, isOne: Bool) throws {
+        var details = RiakPutDetails()
+        details.metadata.userMetadata = [
+            .init(name: text("mn"), value: text("mv")), .init(name: text(name), value: text(value)),
+        ]
+        let frame = RiakClientMessages.put(
+            RiakName(bucket: text("b"), key: text("k")), value: text("value"), details)
+        guard isOne else {
+            #expect(throws: RiakRequestError("X-Torc-Write-Id must be 32 hexadecimal digits")) {
+                try decoder.decode(frame, keyEntropy: testEntropy)
+            }
+            return
+        }
+        guard case .object(let object) = try decoder.decode(frame, keyEntropy: testEntropy),
+            case .put(let put) = object.request
+        else {
+            Issue.record("not a put")
+            return
+        }
+        #expect(put.writeID == WriteID(high: 1, low: 2))
+        #expect(try ContentMetadata(decoding: put.metadata).userMetadata.map(\.name) == [text("mn")])
+        // Not shown to who reads it, unlike the rest.
+        var named = sibling("value")
+        named.writeID = put.writeID
+        named.metadata = put.metadata
+        let answer = encoder.encode(
+            .get(
+                .found(
+                    ClientObject(siblings: [named], context: context(named.dot)), Participation(primaries: 2))),
+            to: object)
+        let shown = try #require(try RiakClientMessages.object(answer).contents.first)
+        #expect(shown.metadata.userMetadata.map(\.name) == [text("mn")])
+    }
+
     /// In the user's metadata, in either direction; what is read can be written back as it is.
     @Test(arguments: [("X-Torc-TTL", "60", 60), ("x-torc-ttl", "1", 1), ("X-Torc-TTL", "0", nil)])
     func lifetimeOfAPut(name: String, value: String, seconds: UInt32?) throws {
@@ -451,5 +493,72 @@ extension ByteBuffer {
     fileprivate init(repeating byte: UInt8, count: Int) {
         self.init()
         writeRepeatingByte(byte, count: count)
+    }
+}
+
+/// Torc's own pair: the ring, for clients that ask a replica directly.
+@Suite struct RiakRingTests {
+    private static let ring = RiakRing(
+        fingerprint: 0x0102_0304_0506_0708, epoch: 300, size: RingSize(partitions: 8)!, members: ["n1", "größer"],
+        owners: [0, 1, 0, 1, 1, 0, 0, 1])!
+
+    private func answer(known: UInt64?, ring: RiakRing? = Self.ring) throws -> RiakRingAnswer {
+        try RiakClientMessages.ring(try #require(RiakRingAnswer.frame(node: "n1", ring: ring, known: known)))
+    }
+
+    @Test func readBack() throws {
+        #expect(try answer(known: nil) == RiakRingAnswer(node: "n1", news: .ring(Self.ring)))
+        #expect(try answer(known: 7) == RiakRingAnswer(node: "n1", news: .ring(Self.ring)))
+        #expect(try answer(known: Self.ring.fingerprint) == RiakRingAnswer(node: "n1", news: .unchanged))
+        #expect(RiakRingAnswer.frame(node: "n1", ring: nil, known: nil) == nil)
+    }
+
+    /// As PROTOCOL.md has it.
+    @Test func bytesAreAsDocumented() throws {
+        let frame = try #require(RiakRingAnswer.frame(node: "n1", ring: Self.ring, known: nil))
+        let expected =
+            "02 6e31 0102030405060708 ac02 08 02 02 6e31 08 6772c3b6c39f6572"
+            + " 0000 0001 0000 0001 0001 0000 0000 0001"
+        #expect(frame.code == 241 && frame.body == bytes(expected.filter { $0 != " " }))
+        #expect(RiakClientMessages.ring(known: 1).body == bytes("0000000000000001"))
+        #expect(RiakClientMessages.ring(known: nil) == RiakFrame(code: 240))
+    }
+
+    @Test func hostileBytesAreAnError() throws {
+        let frame = try #require(RiakRingAnswer.frame(node: "n1", ring: Self.ring, known: nil))
+        for length in 0..<frame.body.readableBytes {
+            let cut = frame.body.getSlice(at: 0, length: length)!
+            #expect(throws: MalformedBytes.self) { try RiakRingAnswer(decoding: cut) }
+        }
+        func damaged(_ change: (inout ByteBuffer) -> Void) -> ByteBuffer {
+            var body = frame.body
+            change(&body)
+            return body
+        }
+        let bad = [
+            damaged { $0.writeInteger(UInt8(0)) },  // something behind it
+            damaged { $0.setInteger(UInt16(2), at: $0.writerIndex - 2) },  // an owner that is no member
+            damaged { $0.setInteger(UInt8(7), at: 13) },  // a number of partitions that cannot be
+            damaged { $0.setInteger(UInt8(0xff), at: 16) },  // no UTF-8
+            damaged { $0.setInteger(UInt8(9), at: 14) },  // more members than partitions
+        ]
+        for body in bad { #expect(throws: MalformedBytes.self) { try RiakRingAnswer(decoding: body) } }
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<2_000 {
+            var body = frame.body
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
+                body.setInteger(
+                    UInt8.random(in: 0...255, using: &random),
+                    at: Int.random(in: 0..<body.readableBytes, using: &random))
+            }
+            if case .ring(let ring)? = (try? RiakRingAnswer(decoding: body))?.news {
+                #expect(
+                    ring.owners.allSatisfy { Int($0) < ring.members.count } && ring.owners.count == ring.size.partitions
+                )
+            }
+        }
+        #expect(
+            RiakRing(fingerprint: 1, epoch: 1, size: Self.ring.size, members: ["a", "a"], owners: Self.ring.owners)
+                == nil)
     }
 }

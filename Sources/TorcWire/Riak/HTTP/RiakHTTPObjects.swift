@@ -12,6 +12,7 @@ extension HTTPField.Name {
     static let riakDeleted = HTTPField.Name("X-Riak-Deleted")!
     /// Torc's own. Of a put: the seconds that the version stands. Of an answer: those that are left, and until when.
     static let torcTTL = HTTPField.Name("X-Torc-TTL")!
+    static let torcWriteID = HTTPField.Name(RiakWriteName.name)!
     static let torcExpires = HTTPField.Name("X-Torc-Expires")!
     static let link = HTTPField.Name("Link")!
     static let riakMetaPrefix = "x-riak-meta-"
@@ -51,6 +52,9 @@ extension RiakHTTPTranslator {
                 put.lifetimeSeconds = try Self.checked { () throws(RiakRequestError) in
                     try RiakLifetime.seconds(life)
                 }
+            }
+            if let name = fields[.torcWriteID] {
+                put.writeID = try Self.checked { () throws(RiakRequestError) in try RiakWriteName.checked(name) }
             }
             put.returnedBody = try target.flag("returnbody") == true ? .full : .nothing
             if preconditions.ifNoneMatch == .any {

@@ -145,7 +145,7 @@ extension RiakRequest {
     /// Runs alone on its connection.
     var isExclusive: Bool {
         switch self {
-        case .ping, .clientID, .setClientID, .serverInfo, .object: false
+        case .ping, .clientID, .setClientID, .serverInfo, .ring, .object: false
         case .listBuckets, .listKeys, .properties, .setProperties, .resetProperties, .preferenceList: true
         }
     }

@@ -199,6 +199,11 @@ package enum RiakClientMessages {
         return frame(.preferenceListRequest, message)
     }
 
+    /// `known`: the fingerprint of the ring that the client has.
+    package static func ring(known: UInt64?) -> RiakFrame {
+        RiakFrame(.ringRequest, body: known.map { ByteBuffer(integer: $0) } ?? ByteBuffer())
+    }
+
     private static func frame(_ code: RiakMessageCode, _ message: some Message) -> RiakFrame {
         do {
             return RiakFrame(code, body: try message.encoded())
@@ -254,6 +259,15 @@ package enum RiakClientMessages {
     ) throws(RiakAnswerError) -> [(partition: Int, node: String, isPrimary: Bool)] {
         let message: RpbGetBucketKeyPreflistResp = try decode(.preferenceListResponse, frame)
         return message.preflist.map { (Int($0.partition), String(buffer: $0.node.byteBuffer), $0.primary) }
+    }
+
+    package static func ring(_ frame: RiakFrame) throws(RiakAnswerError) -> RiakRingAnswer {
+        try check(frame, .ringResponse)
+        do {
+            return try RiakRingAnswer(decoding: frame.body)
+        } catch {
+            throw .unexpected(code: frame.code)
+        }
     }
 
     /// Nil when the frame is no error answer.

@@ -163,6 +163,9 @@ package final class RiakConnection: ClientConnection {
                 clientID = id
                 reply(RiakFrame(.setClientIDResponse))
             case .serverInfo: reply(encoder.serverInfo(node: backend.nodeName))
+            case .ring(let known):
+                let answer = RiakRingAnswer.frame(node: backend.nodeName, ring: backend.ring, known: known)
+                reply(answer ?? encoder.error(RiakText.noMember))
             case .object, .listBuckets, .listKeys, .properties, .setProperties, .resetProperties, .preferenceList:
                 if request.isExclusive, !window.isEmpty {
                     held = (request, frame.encodedBytes)
@@ -200,7 +203,7 @@ package final class RiakConnection: ClientConnection {
         case .setProperties(let scope, let change): backend.setProperties(of: scope, to: change, reply: reply)
         case .resetProperties(let scope): backend.setProperties(of: scope, to: nil, reply: reply)
         case .preferenceList(let key): backend.preferenceList(of: key, reply: reply)
-        case .ping, .clientID, .setClientID, .serverInfo:
+        case .ping, .clientID, .setClientID, .serverInfo, .ring:
             preconditionFailure("answered by the connection itself: \(request)")
         }
     }

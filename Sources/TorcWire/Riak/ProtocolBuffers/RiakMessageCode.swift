@@ -32,6 +32,9 @@ package enum RiakMessageCode: UInt8, Sendable, CaseIterable {
     case setBucketTypeRequest = 32
     case preferenceListRequest = 33
     case preferenceListResponse = 34
+    /// Torc's own: `RiakRing`.
+    case ringRequest = 240
+    case ringResponse = 241
     case authenticationRequest = 253
     case authenticationResponse = 254
     case startTLS = 255

@@ -39,6 +39,8 @@ package enum RiakRequest: Hashable, Sendable {
     case setProperties(PropertiesScope, PropertiesChange)
     case resetProperties(PropertiesScope)
     case preferenceList(ObjectKey)
+    /// The fingerprint of the ring that the client has.
+    case ring(known: UInt64?)
 }
 
 /// A request that cannot be carried out as it was sent.

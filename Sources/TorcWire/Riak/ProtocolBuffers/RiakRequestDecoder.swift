@@ -65,11 +65,18 @@ package struct RiakRequestDecoder: Sendable {
         case .preferenceListRequest:
             let request: RpbGetBucketKeyPreflistReq = try message(frame)
             return .preferenceList(try object(request.hasType ? request.type : nil, request.bucket, request.key))
+        case .ringRequest:
+            var body = frame.body
+            switch body.readableBytes {
+            case 0: return .ring(known: nil)
+            case 8: return .ring(known: body.readInteger())
+            default: throw RiakRequestError("A request for the ring has no body, or a fingerprint of eight bytes")
+            }
         case .authenticationRequest, .startTLS:
             throw RiakRequestError("Security is disabled: this port speaks neither TLS nor authentication")
         case .errorResponse, .pingResponse, .getClientIDResponse, .setClientIDResponse, .serverInfoResponse,
             .getResponse, .putResponse, .deleteResponse, .listBucketsResponse, .listKeysResponse, .getBucketResponse,
-            .setBucketResponse, .resetBucketResponse, .preferenceListResponse, .authenticationResponse:
+            .setBucketResponse, .resetBucketResponse, .preferenceListResponse, .ringResponse, .authenticationResponse:
             // Answers: no request has such a code.
             throw Self.unknown(frame.code)
         }
@@ -113,10 +120,12 @@ package struct RiakRequestDecoder: Sendable {
             type: fields.type, bucket: fields.bucket, key: madeKey ?? fields.key ?? ByteBuffer())
         var metadata = fields.metadata
         let life = try RiakLifetime.take(from: &metadata)
+        let writeID = try RiakWriteName.take(from: &metadata)
         var seen: CausalContext?
         if let vclock = fields.vclock { seen = try context(vclock, for: key) }
         var put = PutRequest(key: key, context: seen, metadata: metadata.encoded, value: fields.value)
         put.lifetimeSeconds = life
+        put.writeID = writeID
         put.options.w = fields.w.flatMap(RiakQuorum.decode)
         put.options.dw = fields.dw.flatMap(RiakQuorum.decode)
         put.options.pw = fields.pw.flatMap(RiakQuorum.decode)
