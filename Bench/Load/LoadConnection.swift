@@ -216,6 +216,9 @@ final class LoadConnection: ChannelInboundHandler {
                 if isRefusal { state.refusals.record(UInt64(max(0, (now - request.sent).nanoseconds))) }
                 state.timeline.noteError(at: now - state.recordFrom, isRefusal: isRefusal)
             }
+            if isRefusal, state.plan.waitsWhenTold, interval != nil {
+                nextAt = max(nextAt, now + .milliseconds(Int64(RiakFrames.retryAfterMilliseconds(in: message))))
+            }
             return state.recordError(text ?? "an error without text")
         default:
             return state.recordError("an answer with code \(code)")

@@ -108,6 +108,8 @@ package struct LoadPlan: Sendable {
     package var operationLimit: UInt64?
     /// A request that takes longer counts as an error, and its connection is replaced.
     package var timeout = Duration.seconds(10)
+    /// At a fixed rate, a connection that is refused sends nothing more before the time that it is told.
+    package var waitsWhenTold = false
     package var r: UInt32?
     package var w: UInt32?
     package var seed: UInt64 = 1

@@ -20,9 +20,15 @@ package struct OverloadCommand: AsyncParsableCommand {
 
             First finds the peak with a closed loop, then asks for --factor times as much, each request sent when it is due,
             and last for half of the peak. Passes when the goodput stays above 90 % of the peak, 99 of 100 refusals take
-            less than 50 ms from when they were sent, memory (of --pids) does not grow in the second half by more than a
+            less than 50 ms from when the request was sent, memory (of --pids) does not grow in the second half by more than a
             tenth, and latency is usual again within a second. Exits with 1 otherwise. The generator shares the machine
             with the nodes if they are here: then it takes some of what they lack.
+
+            The refusals that are judged are those of other clients beside the load: each of --probes connections asks for
+            a key five times a second, and waits as long as it is told when it is refused. Those of the load itself are
+            shown, too. As it asks again without waiting, on every connection at once, what it sees is mostly how many
+            connections a node can read in a second, and that a node leaves those alone for a moment that do not wait.
+            With --wait the load waits as it is told; then less is sent than is due.
             """)
 
     @Option(help: "Addresses, host:port, separated by commas.") var targets =
@@ -32,6 +38,8 @@ package struct OverloadCommand: AsyncParsableCommand {
     @Option(help: "Connections of the overload.") var connections = 3000
     @Option(help: "Requests under way a connection in the overload; an answer waits for those before it.")
     var pipeline = 1
+    @Option(help: "Connections of other clients beside the load, whose refusals are judged.") var probes = 60
+    @Flag(help: "A connection of the load that is refused waits as long as it is told.") var wait = false
     @Option(help: "Share of gets, 0 to 1; the rest are puts.") var readShare = 0.5
     @Option(help: "Number of keys; they are written first.") var keys: UInt64 = 20_000
     @Option(help: "Bytes of a value.") var valueBytes = 1024
@@ -82,8 +90,15 @@ package struct OverloadCommand: AsyncParsableCommand {
         heavy.warmup = .seconds(2)
         report.askedPerSecond = heavy.rate!
         report.memoryBeforeMiB = memory.mebibytes
+        heavy.waitsWhenTold = wait
         let watch = memory.watch(every: .milliseconds(100))
+        let probe = probePlan(beside: heavy)
+        async let probed = LoadRunner(plan: probe).run(contexts: nil)
         let (overloaded, third) = try await phase("overload", heavy, contexts)
+        let probes = try await probed
+        report.probes = LoadReport.Latency("other clients, accepted", probes.all, seconds: probes.seconds)
+        report.probesRefused = LoadReport(plan: probe, result: probes).refusals
+        report.probesRefused?.operation = "other clients, refused"
         report.memory = await watch.finish()
         contexts = third.contexts
         report.goodputPerSecond = overloaded.perSecond
@@ -103,6 +118,24 @@ package struct OverloadCommand: AsyncParsableCommand {
         if report.judgements.contains(where: { !$0.isMet }) { throw ExitCode.failure }
     }
 
+    /// What clients do that have nothing to do with the load: a request now and then.
+    private func probePlan(beside load: LoadPlan) -> LoadPlan {
+        var plan = load
+        plan.connections = probes
+        plan.pipeline = 1
+        plan.rate = Double(probes) * Self.probesPerSecond
+        plan.mix = LoadMix()
+        plan.mix.get = 1
+        plan.context = .none
+        plan.waitsWhenTold = true
+        plan.processes = []
+        plan.seed &+= 1
+        return plan
+    }
+
+    /// Of one connection.
+    private static let probesPerSecond = 5.0
+
     /// Each connection is a file.
     private static func raiseFileLimit() {
         var limit = rlimit()
@@ -114,11 +147,11 @@ package struct OverloadCommand: AsyncParsableCommand {
     private func makePlan() throws -> LoadPlan {
         guard factor >= 1, factor <= 100, seconds >= 1, seconds <= 600, (1...10_000).contains(connections),
             (1...1_024).contains(pipeline), (0...1).contains(readShare), (1...100_000_000).contains(keys),
-            (0...(64 << 20)).contains(valueBytes)
+            (0...(64 << 20)).contains(valueBytes), (1...1_000).contains(probes)
         else {
             throw ValidationError(
-                "--factor 1 to 100, --seconds 1 to 600, --connections 1 to 10000, --pipeline 1 to 1024, --read-share 0 to 1, "
-                    + "--keys 1 to 100000000, --value-bytes 0 to \(64 << 20)")
+                "--factor 1 to 100, --seconds 1 to 600, --connections 1 to 10000, --pipeline 1 to 1024, --probes 1 to 1000, "
+                    + "--read-share 0 to 1, --keys 1 to 100000000, --value-bytes 0 to \(64 << 20)")
         }
         var plan = LoadPlan(targets: try targets.split(separator: ",").map(LoadCommand.address))
         plan.connections = 128
@@ -160,6 +193,9 @@ struct OverloadReport: Encodable {
     var goodputPerSecond = 0.0
     var accepted: LoadReport.Latency?
     var refused: LoadReport.Latency?
+    /// Of other clients beside the load.
+    var probes: LoadReport.Latency?
+    var probesRefused: LoadReport.Latency?
     var otherErrors: [LoadReport.Failure] = []
     var usualP99Milliseconds = 0.0
     var usualErrorCount: UInt64 = 0
@@ -201,8 +237,8 @@ struct OverloadReport: Encodable {
                 isMet: goodput > Self.leastGoodput),
             Judgement(
                 what: "refusals, 99 of 100 within", wanted: "< \(milliseconds(Self.longestRefusalMilliseconds))",
-                seen: refused.map { milliseconds($0.p99Milliseconds) } ?? "none refused",
-                isMet: refused.map { $0.p99Milliseconds < Self.longestRefusalMilliseconds } ?? true),
+                seen: probesRefused.map { milliseconds($0.p99Milliseconds) } ?? "none refused",
+                isMet: probesRefused.map { $0.p99Milliseconds < Self.longestRefusalMilliseconds } ?? true),
             Judgement(
                 what: "usual latency again after", wanted: "< \(Self.longestRecoverySeconds) s",
                 seen: String(format: "%.1f s", recoverySeconds), isMet: recoverySeconds < Self.longestRecoverySeconds),
@@ -231,7 +267,7 @@ struct OverloadReport: Encodable {
             "usual      p99 \(number(usualP99Milliseconds)) ms at \(number(peakPerSecond / 2)) op/s, \(usualErrorCount) errors",
             "overload   \(number(askedPerSecond)) op/s asked for, \(number(goodputPerSecond)) done",
         ]
-        for latency in [accepted, refused].compactMap({ $0 }) {
+        for latency in [accepted, refused, probes, probesRefused].compactMap({ $0 }) {
             lines.append(
                 "           \(latency.operation): \(number(latency.perSecond)) op/s, p50 \(number(latency.p50Milliseconds)), "
                     + "p99 \(number(latency.p99Milliseconds)), longest \(number(latency.maxMilliseconds)) ms")
@@ -252,7 +288,8 @@ struct OverloadReport: Encodable {
     }
 
     private enum CodingKeys: String, CodingKey {
-        case factor, peakPerSecond, askedPerSecond, goodputPerSecond, accepted, refused, otherErrors
+        case factor, peakPerSecond, askedPerSecond, goodputPerSecond, accepted, refused, probes, probesRefused,
+            otherErrors
         case usualP99Milliseconds, usualErrorCount, memoryBeforeMiB, memoryAfterMiB, memory, overload, recovery
         case judgements, recoverySeconds
     }
@@ -265,6 +302,8 @@ struct OverloadReport: Encodable {
         try container.encode(goodputPerSecond, forKey: .goodputPerSecond)
         try container.encodeIfPresent(accepted, forKey: .accepted)
         try container.encodeIfPresent(refused, forKey: .refused)
+        try container.encodeIfPresent(probes, forKey: .probes)
+        try container.encodeIfPresent(probesRefused, forKey: .probesRefused)
         try container.encode(otherErrors, forKey: .otherErrors)
         try container.encode(usualP99Milliseconds, forKey: .usualP99Milliseconds)
         try container.encode(usualErrorCount, forKey: .usualErrorCount)

@@ -13,6 +13,10 @@ package enum RiakFrames {
     package static let errorResponse: UInt8 = 0
     /// What a node answers that has too much to do: nothing was done, and it may be asked again.
     static let overloadedText = "overload"
+    /// Of an error: in so many milliseconds it may be worth to ask again.
+    private static let retryAfterField: UInt64 = 100
+    /// More is not believed.
+    private static let longestWaitMilliseconds: UInt64 = 10_000
     /// A reply longer than this is taken for garbage.
     static let maximumReplyBytes = 64 << 20
 
@@ -59,6 +63,24 @@ package enum RiakFrames {
             }
         }
         return nil
+    }
+
+    /// What an error says of when to ask again; 0: nothing.
+    static func retryAfterMilliseconds(in message: ByteBuffer) -> UInt64 {
+        var reader = message
+        while reader.readableBytes > 0 {
+            guard let tag = readVarint(&reader) else { return 0 }
+            switch tag & 7 {
+            case 0:
+                guard let value = readVarint(&reader) else { return 0 }
+                if tag >> 3 == retryAfterField { return min(value, longestWaitMilliseconds) }
+            case 2:
+                guard let length = readVarint(&reader), length <= UInt64(reader.readableBytes) else { return 0 }
+                reader.moveReaderIndex(forwardBy: Int(length))
+            default: return 0
+            }
+        }
+        return 0
     }
 
     private static func beginFrame(_ code: UInt8, _ buffer: inout ByteBuffer) -> Int {

@@ -46,6 +46,8 @@ package class ClientConnection: ChannelDuplexHandler {
     private(set) final var isWritable = true
     /// Its loop's; nil: nothing is timed.
     package final var stages: StageClock?
+    /// Its loop's; nil: a connection that is refused is read on.
+    package final var pacing: RefusalPacing?
     private let closingTime: TimeAmount
     private var state = State.open
     private var outgoing = ByteBuffer()
@@ -54,6 +56,8 @@ package class ClientConnection: ChannelDuplexHandler {
     private var isInsideRead = false
     private var isAdvancing = false
     private var readIsPending = false
+    /// It was told that there is too much to do, a moment ago.
+    private var isPaused = false
 
     /// `closingTime`: how long a connection that is closed for an error goes on throwing away what the client sends.
     init(closingTime: TimeAmount) { self.closingTime = closingTime }
@@ -187,7 +191,7 @@ package class ClientConnection: ChannelDuplexHandler {
 
     private var wantsBytes: Bool {
         switch state {
-        case .open: isWritable && hasRoom
+        case .open: isWritable && hasRoom && !isPaused
         case .finishing(let becauseOfError): becauseOfError
         case .discarding: true
         case .closed: false
@@ -224,6 +228,22 @@ package class ClientConnection: ChannelDuplexHandler {
         } else {
             advance()
         }
+    }
+
+    /// The client is told that there is too much to do: for a moment nothing more is read from it. Returns when it may be worth to
+    /// ask again, `atLeast` that.
+    final func pause(atLeast wait: Duration) -> Duration {
+        guard let pacing, let context, case .open = state else { return wait }
+        if isPaused { return max(wait, Duration(pacing.pause)) }
+        isPaused = true
+        let pause = pacing.refused(at: .now())
+        context.eventLoop.assumeIsolated().scheduleTask(in: pause) {
+            self.isPaused = false
+            guard self.readIsPending, self.wantsBytes else { return }
+            self.readIsPending = false
+            self.context?.read()
+        }
+        return max(wait, Duration(pause))
     }
 
     // MARK: Writing

@@ -6,7 +6,7 @@
 // lost its core is so charged too much; what is longer than any stage can be is left out, and counted. What reading the
 // clock costs is taken off.
 
-import Glibc
+import NIOCore
 
 /// What a loop does for requests.
 package enum LoopStage: Int, CaseIterable, Sendable {
@@ -123,11 +123,7 @@ package final class StageClock {
 
     package var counted: StageTimes { times }
 
-    private static func read() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
+    private static func read() -> UInt64 { NIODeadline.now().uptimeNanoseconds }
 
     /// A turn of the loop begins, outside of all stages.
     package func turnBegins() {

@@ -110,6 +110,7 @@ private final class InMemoryBackend: RiakBackend {
     init(_ store: InMemoryStore) { self.store = store }
 
     var nodeName: String { store.contents.withLock { $0.name } }
+    var retryAfter: Duration { .milliseconds(120) }
 
     func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         let answer = store.handle(request)

@@ -233,4 +233,12 @@ package enum ClientAnswer: Hashable, Sendable {
     case get(GetAnswer)
     /// Of a put or a delete.
     case write(WriteAnswer)
+
+    /// Refused because there is too much to do; later it may be done.
+    package var isOverload: Bool {
+        switch self {
+        case .get(.refused(.overloaded)), .write(.refused(.overloaded)): true
+        case .get, .write: false
+        }
+    }
 }

@@ -19,12 +19,17 @@ package struct AdmissionWindow: Sendable {
     /// It shrinks no further: a lane whose disk takes longer than the target for everything still works.
     package static let smallest = 512
     package static let interval = Duration.milliseconds(100)
+    /// Who is refused is told to wait this long at least, and at most.
+    package static let shortestWait = Duration.milliseconds(10)
+    package static let longestWait = Duration.seconds(1)
 
     private let largest: Int
     /// Nil: it never shrinks.
     private let target: Duration?
     package private(set) var size: Int
     private var shortest: Duration?
+    /// The shortest latency of the last interval in which anything was answered.
+    private var queueing = Duration.zero
     private var hasRefused = false
     private var intervalEnds = MonotonicTime.zero
     private var changed = MonotonicTime.zero
@@ -43,9 +48,14 @@ package struct AdmissionWindow: Sendable {
         return false
     }
 
+    /// A request was refused elsewhere, because `admits` had said no of late.
+    package mutating func refused() { hasRefused = true }
+
+    /// When it may be worth to ask again: those that are under way now are answered by then.
+    package var wait: Duration { min(Self.longestWait, max(Self.shortestWait, queueing)) }
+
     /// A request was answered with what was asked for, refused or failed.
     package mutating func answered(begun: MonotonicTime, at now: MonotonicTime) {
-        guard let target else { return }
         if begun >= changed {
             let latency = now.duration(since: begun)
             shortest = shortest.map { min($0, latency) } ?? latency
@@ -57,6 +67,8 @@ package struct AdmissionWindow: Sendable {
             intervalEnds = now.advanced(by: Self.interval)
         }
         guard let shortest else { return }
+        queueing = shortest
+        guard let target else { return }
         if shortest > target {
             size = max(min(Self.smallest, largest), Int(Double(size) * max(0.5, target / shortest)))
             changed = now

@@ -56,6 +56,8 @@ final class LaneDriver: @unchecked Sendable {
 
     /// What is beyond it is refused at once.
     private var window: AdmissionWindow
+    /// What other loops see of it.
+    let load = LaneLoad()
     private var inbox: Deque<LaneEvent> = []
     private var arrived: Deque<LaneEvent> = []
     private var effects: [LaneEffect] = []
@@ -138,15 +140,17 @@ final class LaneDriver: @unchecked Sendable {
         let operation = ClientOperation(request)
         guard window.admits(beside: requests.count) else { return refuse(operation, receiver) }
         requests[id] = OpenRequest(operation: operation, began: began, receiver: receiver)
+        load.isFull = requests.count >= window.size
         enqueue(.client(id, request, deadline: deadline))
     }
 
-    /// There is too much to do: told behind what this tick of the loop brought, as who asks is not done with asking.
-    private func refuse(_ operation: ClientOperation, _ receiver: AnswerReceiver) {
+    /// On this loop: there is too much to do, here or in the lane that the request is for. Told before this returns: behind all
+    /// that the tick of a busy loop brings it would wait as long as what is taken.
+    func refuse(_ operation: ClientOperation, _ receiver: AnswerReceiver) {
         let answer: ClientAnswer = operation == .get ? .get(.refused(.overloaded)) : .write(.refused(.overloaded))
         metrics.overloads += 1
         metrics.operations[operation.rawValue].refused += 1
-        eventLoop.execute { self.deliver(answer, to: receiver) }
+        deliver(answer, to: receiver)
     }
 
     /// On the lane's loop.
@@ -158,6 +162,7 @@ final class LaneDriver: @unchecked Sendable {
     /// On the lane's loop: nobody waits for this request or listing any more.
     func cancel(_ id: RequestID) {
         guard requests.removeValue(forKey: id) != nil || listings.removeValue(forKey: id) != nil else { return }
+        load.isFull = requests.count >= window.size
         enqueue(.cancel(id))
     }
 
@@ -477,8 +482,12 @@ final class LaneDriver: @unchecked Sendable {
         metrics.note(request.operation, answer, microseconds: now.monotonic.microseconds(since: request.began))
         switch answer {
         case .get(.refused), .write(.refused): break
-        case .get, .write: window.answered(begun: request.began, at: now.monotonic)
+        case .get, .write:
+            if load.takeRefusals() { window.refused() }
+            window.answered(begun: request.began, at: now.monotonic)
+            load.wait = window.wait
         }
+        load.isFull = requests.count >= window.size
         deliver(answer, to: request.receiver)
     }
 

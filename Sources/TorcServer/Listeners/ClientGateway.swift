@@ -17,6 +17,8 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
     let nodeName: String
     let eventLoop: any EventLoop
     var stages: StageClock { localLane.stages }
+    /// Of its connections that are refused; on its loop.
+    let pacing = RefusalPacing()
 
     private let index: Int
     private let loops: NodeLoops
@@ -53,7 +55,7 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
 
     // MARK: Requests
 
-    /// On this gateway's loop. A closure is called on the loop of the key's lane.
+    /// On this gateway's loop. A closure is called on the loop of the key's lane, or before this returns.
     @discardableResult
     func submit(_ request: ClientRequest, timeout: Duration?, receiver: AnswerReceiver) -> TakenRequest {
         let lane = loops.lane(of: request.key)
@@ -62,6 +64,9 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
         let deadline = began.advanced(by: timeout ?? defaultTimeout)
         if lane === localLane {
             lane.submit(id, request, began: began, deadline: deadline, receiver: receiver)
+        } else if lane.load.isFull {
+            lane.load.noteRefusal()
+            localLane.refuse(ClientOperation(request), receiver)
         } else {
             lane.eventLoop.execute {
                 lane.submit(id, request, began: began, deadline: deadline, receiver: receiver)
@@ -69,6 +74,9 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
         }
         return TakenRequest(rawValue: id.rawValue)
     }
+
+    /// When it may be worth to ask again, for who is refused because there is too much to do.
+    var retryAfter: Duration { loops.lanes.reduce(AdmissionWindow.shortestWait) { max($0, $1.load.wait) } }
 
     func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         submit(request, timeout: timeout, receiver: .riak(reply))

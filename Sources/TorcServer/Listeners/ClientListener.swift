@@ -69,6 +69,7 @@ final class ClientListener: @unchecked Sendable {
         }
         let handler = make(gateways[index], accepted.wrappingIncrementThenLoad(ordering: .relaxed))
         handler.stages = gateways[index].stages
+        handler.pacing = gateways[index].pacing
         let table = connections[index]
         let id = ObjectIdentifier(channel)
         table.handlers[id] = (handler, channel)

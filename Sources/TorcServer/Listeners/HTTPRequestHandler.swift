@@ -124,9 +124,11 @@ final class HTTPRequestHandler: Sendable {
             guard case .get(let answer) = await submit(.get(read), timeout: asked.timeout, by: gateway) else {
                 preconditionFailure("a get was answered as a write")
             }
+            if ClientAnswer.get(answer).isOverload { return .overloaded(after: gateway.retryAfter) }
             if let end = asked.conclude(answer, translator) { return end }
         }
-        return translator.respond(to: asked, await submit(asked.request, timeout: asked.timeout, by: gateway))
+        let answer = await submit(asked.request, timeout: asked.timeout, by: gateway)
+        return translator.respond(to: asked, answer, retryAfter: gateway.retryAfter)
     }
 
     private func submit(_ request: ClientRequest, timeout: Duration?, by gateway: ClientGateway) async -> ClientAnswer {

@@ -13,6 +13,9 @@ package protocol RESPBackend: AnyObject {
     /// Answered once, by `reply.answer`; before this returns or later.
     func submit(_ request: ClientRequest, reply: RESPReply) -> TakenRequest
 
+    /// When it may be worth to ask again, for who is refused because there is too much to do.
+    var retryAfter: Duration { get }
+
     /// Answered by `reply.listed`, piece by piece: one at once, each further one after `continueListing`; `.done` and
     /// `.failed` are the last.
     func list(_ request: ListRequest, reply: RESPReply) -> TakenRequest

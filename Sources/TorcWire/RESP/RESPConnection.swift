@@ -293,7 +293,12 @@ package final class RESPConnection: ClientConnection {
         guard case .running(var running) = window.state(sequence) else { return }
         running.open -= 1
         running.operations[part] = nil
-        take(running.parts[part].answered(answer), of: part, &running, sequence)
+        if answer.isOverload {
+            let wait = pause(atLeast: backend.retryAfter)
+            take(.done(.error(RESPText.overloaded(after: wait))), of: part, &running, sequence)
+        } else {
+            take(running.parts[part].answered(answer), of: part, &running, sequence)
+        }
         settle(running, sequence)
         if running.next < running.parts.count { proceed(sequence) }
     }

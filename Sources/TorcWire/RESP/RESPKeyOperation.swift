@@ -187,6 +187,10 @@ enum RESPText {
         "ERR NX and XX are refused: they are checked at a quorum and not by consensus, so a lock built on them is none. "
             + "Set redis.conditions to allow them all the same")
 
+    static func overloaded(after wait: Duration) -> String {
+        "TRYAGAIN this node has too much to do: ask again in \(RiakText.milliseconds(wait)) ms, or ask another"
+    }
+
     static func text(of refusal: Refusal) -> String {
         switch refusal {
         case .overloaded: "TRYAGAIN this node has too much to do: ask again, or ask another"

@@ -13,6 +13,9 @@ package protocol RiakBackend: AnyObject {
     /// Answered once, by `reply.answer`; before this returns or later. `timeout` nil: the node's default.
     func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest
 
+    /// When it may be worth to ask again, for who is refused because there is too much to do.
+    var retryAfter: Duration { get }
+
     /// Answered by `reply.listed`, piece by piece: one at once, each further one after `continueListing`;
     /// `.done` and `.failed` are the last.
     func list(_ request: ListRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest

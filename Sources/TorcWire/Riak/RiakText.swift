@@ -12,6 +12,8 @@ package enum RiakText {
     package static let modified = "modified"
     package static let notFound = "notfound"
     package static let overloaded = "overload"
+    /// Of an error response, beside Riak's fields: in so many milliseconds it may be worth to ask again.
+    package static let retryAfterField: UInt64 = 100
     package static let timeout = "timeout"
     package static let shuttingDown = "shutting down: ask another node"
     package static let diskFull = "disk nearly full: ask another node, or free space on this one"
@@ -46,6 +48,11 @@ package enum RiakText {
         case .shuttingDown: shuttingDown
         case .diskFull: diskFull
         }
+    }
+
+    /// Whole ones, rounded up.
+    package static func milliseconds(_ wait: Duration) -> UInt64 {
+        UInt64(max(1, ((wait + .nanoseconds(999_999)) / .milliseconds(1)).rounded(.down)))
     }
 
     package static func text(of failure: ReadFailure) -> String {

@@ -60,6 +60,7 @@ private final class StatelessStore: RESPBackend {
     init(_ answering: Answering) { self.answering = answering }
 
     var nodeName: String { "node1" }
+    var retryAfter: Duration { .milliseconds(120) }
     var wallTime: WallTime { WallTime(microseconds: 1_700_000_000_000_000) }
 
     func submit(_ request: ClientRequest, reply: RESPReply) -> TakenRequest {

@@ -91,6 +91,35 @@ import TorcServer
         #expect(small.size == 16)
     }
 
+    @Test func whoIsRefusedIsToldHowLongTheQueueIs() {
+        var queue = Queue(largest: 8_192, target: .milliseconds(250), rate: 4_000)
+        #expect(queue.window.wait == AdmissionWindow.shortestWait)
+        queue.run(8_000, arrivals: 16)
+        #expect(
+            queue.window.wait > .milliseconds(100) && queue.window.wait < .milliseconds(450), "\(queue.window.wait)")
+        queue.run(1_000, arrivals: 2)
+        #expect(queue.window.wait == AdmissionWindow.shortestWait)
+        // However slow a disk is.
+        var window = AdmissionWindow(largest: 8, target: .zero)
+        let now = MonotonicTime(nanoseconds: 100_000_000_000)
+        window.answered(begun: .zero, at: now)
+        #expect(window.wait == AdmissionWindow.longestWait)
+    }
+
+    /// Where another loop has refused, because the lane was full, the window grows all the same when it may.
+    @Test func itGrowsWhenOthersHaveRefused() {
+        for isRefused in [false, true] {
+            var queue = Queue(largest: 8_192, target: .milliseconds(250), rate: 4_000)
+            queue.run(8_000, arrivals: 16)
+            let size = queue.window.size
+            for _ in 0..<10 {
+                if isRefused { queue.window.refused() }
+                queue.run(150, arrivals: 1)
+            }
+            #expect((queue.window.size > size) == isRefused, "\(size), then \(queue.window.size)")
+        }
+    }
+
     @Test func withoutATargetTheLargestIsTheLimit() {
         var queue = Queue(largest: 1_000, target: .zero, rate: 1_000)
         queue.run(3_000, arrivals: 5)

@@ -11,6 +11,7 @@ import TorcWire
 /// Keeps what it is asked; the test answers.
 private final class ManualStore: RESPBackend {
     var nodeName: String { "node1" }
+    var retryAfter: Duration { .milliseconds(120) }
     var wallTime = WallTime(microseconds: 1_000_000_000)
     var submitted: [(request: ClientRequest, reply: RESPReply)] = []
     var listings: [(request: ListRequest, reply: RESPReply)] = []
@@ -434,7 +435,7 @@ private struct Connection {
         let failures: [(ClientAnswer, String)] = [
             (.get(.failed(ReadFailure(needed: 2, answered: 1, timedOut: true))), "-TIMEOUT "),
             (.get(.failed(ReadFailure(needed: 2, answered: 1, timedOut: false))), "-NOQUORUM "),
-            (.get(.refused(.overloaded)), "-TRYAGAIN "),
+            (.get(.refused(.overloaded)), "-TRYAGAIN this node has too much to do: ask again in 120 ms, "),
             (.get(.refused(.unreachable(needed: 2, reachable: 1))), "-NOQUORUM "),
         ]
         for (index, (failure, expected)) in failures.enumerated() {

@@ -14,6 +14,7 @@ private final class ManualBackend: RiakBackend {
     }
 
     var nodeName: String { "torc@test" }
+    var retryAfter: Duration { .milliseconds(120) }
     var submitted: [Submitted] = []
     var listings: [(request: ListRequest, reply: RiakReply)] = []
     var properties: [(scope: PropertiesScope, reply: RiakReply)] = []
@@ -22,10 +23,13 @@ private final class ManualBackend: RiakBackend {
     var cancelled: [TakenRequest] = []
     /// Answers a get at once, inside of `submit`.
     var answersAtOnce = false
+    /// Refuses at once, as what has too much to do.
+    var isOverloaded = false
 
     func submit(_ request: ClientRequest, timeout: Duration?, reply: RiakReply) -> TakenRequest {
         submitted.append(Submitted(request: request, reply: reply))
         if answersAtOnce { reply.answer(.get(.absent(Participation(primaries: 2)))) }
+        if isOverloaded { reply.answer(.get(.refused(.overloaded))) }
         return TakenRequest(rawValue: UInt64(submitted.count))
     }
 
@@ -191,6 +195,31 @@ private func getFrame(_ key: String) -> ByteBuffer {
         #expect(reads.count == 1, "the window is full")
         connection.backend.answer(0)
         #expect(reads.count == 2)
+    }
+
+    @Test func whoIsRefusedIsNotReadForAMoment() throws {
+        let reads = ReadCounter()
+        let connection = try Connection()
+        connection.handler.pacing = RefusalPacing()
+        try connection.channel.pipeline.syncOperations.addHandler(reads, position: .first)
+        connection.backend.isOverloaded = true
+        try connection.sendGet("a")
+        // Told before what the turn brings besides, in Riak's word, with the time in a field of its own.
+        let told = try connection.channel.readOutbound(as: ByteBuffer.self)
+        #expect(told == bytes("00000010 00 0A08 6F7665726C6F6164 1000 A00678"))
+        connection.channel.read()
+        #expect(reads.count == 0)
+        // What was read with it is answered, too.
+        try connection.sendGet("b")
+        #expect(try connection.answers() == ["error overload"])
+        connection.channel.embeddedEventLoop.advanceTime(by: RefusalPacing.shortest)
+        #expect(reads.count == 1)
+        connection.backend.isOverloaded = false
+        try connection.sendGet("c")
+        connection.channel.read()
+        #expect(reads.count == 2)
+        connection.backend.answer(2)
+        #expect(try connection.answers() == ["10 v"])
     }
 
     @Test func aListingRunsAloneAndInPieces() throws {

@@ -494,6 +494,11 @@ private func respond(
         for (refusal, status) in table {
             #expect(try respond(.write(.refused(refusal)), to: "PUT").head.status.code == status, "\(refusal)")
         }
+        let told = translator.respond(
+            to: try object(parse("GET", "/buckets/b/keys/k", [:])), .get(.refused(.overloaded)),
+            retryAfter: .microseconds(1_000_100))
+        #expect(told.head.status == .serviceUnavailable && told.head.headerFields[.retryAfter] == "2")
+        #expect(told.body == text("overload: ask again in 1001 ms\n"))
         let slow = try respond(.get(.failed(ReadFailure(needed: 2, answered: 1, timedOut: true))))
         #expect(slow.head.status == .serviceUnavailable)
         #expect(slow.body == text("request timed out\n"))

@@ -16,6 +16,14 @@ package struct RiakHTTPResponse: Hashable, Sendable {
     }
 
     /// A line of text.
+    /// Too much to do: `Retry-After` knows seconds alone, so the text says it more exactly.
+    package static func overloaded(after wait: Duration) -> RiakHTTPResponse {
+        let milliseconds = RiakText.milliseconds(wait)
+        var fields: HTTPFields = [:]
+        fields[.retryAfter] = String((milliseconds + 999) / 1000)
+        return .text(.serviceUnavailable, "\(RiakText.overloaded): ask again in \(milliseconds) ms", fields)
+    }
+
     package static func text(
         _ status: HTTPResponse.Status, _ message: String, _ fields: HTTPFields = [:]
     ) -> RiakHTTPResponse {

@@ -7,6 +7,14 @@ import TorcModel
 package import TorcReplication
 
 extension RiakHTTPTranslator {
+    /// `retryAfter`: when it may be worth to ask again, for who is refused because there is too much to do.
+    package func respond(
+        to request: RiakHTTPObjectRequest, _ answer: ClientAnswer, retryAfter: Duration
+    ) -> RiakHTTPResponse {
+        if answer.isOverload { return .overloaded(after: retryAfter) }
+        return respond(to: request, answer)
+    }
+
     package func respond(to request: RiakHTTPObjectRequest, _ answer: ClientAnswer) -> RiakHTTPResponse {
         switch answer {
         case .get(let get): respond(to: request, get)

@@ -212,7 +212,9 @@ package final class RiakConnection: ClientConnection {
 
     func answered(_ sequence: UInt64, _ answer: ClientAnswer) {
         guard case .object(let object) = window.running(sequence) else { return }
-        let frame = encoder.encode(answer, to: object)
+        let frame =
+            answer.isOverload
+            ? encoder.overloaded(after: pause(atLeast: backend.retryAfter)) : encoder.encode(answer, to: object)
         answerBytesEstimate = max(
             frame.encodedBytes, answerBytesEstimate - answerBytesEstimate / 16, Self.minimumAnswerBytesEstimate)
         finished(sequence, frame)

@@ -51,6 +51,22 @@ package struct RiakResponseEncoder: Sendable {
         }
     }
 
+    /// The one error that carries more than its text, by which Riak's clients know it: `RiakText.retryAfterField` says when to
+    /// ask again. By hand, as it is made most often when there is no time.
+    package func overloaded(after wait: Duration) -> RiakFrame {
+        var body = ByteBuffer()
+        body.reserveCapacity(24)
+        body.writeInteger(UInt8(1 << 3 | 2))
+        body.writeInteger(UInt8(RiakText.overloaded.utf8.count))
+        body.writeString(RiakText.overloaded)
+        // Riak's errors have no codes.
+        body.writeInteger(UInt8(2 << 3))
+        body.writeInteger(UInt8(0))
+        body.writeVarint(RiakText.retryAfterField << 3)
+        body.writeVarint(RiakText.milliseconds(wait))
+        return RiakFrame(.errorResponse, body: body)
+    }
+
     package func error(_ message: String) -> RiakFrame {
         var response = RpbErrorResp()
         response.errmsg = Data(copying: message)
