@@ -24,7 +24,7 @@ private struct Nodes {
             nodes.append(node)
         }
         var configuration = TorcClient.Configuration(addresses: nodes.map { TorcAddress(port: $0.port) })
-        configuration.requestTimeout = .milliseconds(200)
+        configuration.requestTimeout = .seconds(2)
         adjust(&configuration)
         client = TorcClient(configuration)
         tell(owners)
@@ -201,7 +201,7 @@ private struct Nodes {
     @Test func retriesAreBounded() async throws {
         let nodes = try await Nodes(owners: "aaaaaaaa", count: 1) {
             $0.writeRetries = 2
-            $0.requestTimeout = .milliseconds(10)
+            $0.requestTimeout = .milliseconds(500)
         }
         let key = TorcKey("b", "k")
         let store = nodes.nodes[0].store

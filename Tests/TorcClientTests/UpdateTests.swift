@@ -193,7 +193,7 @@ private func withClient(_ body: (TorcClient, InMemoryStore) async throws -> Void
         #expect(throws: TorcCounter.Failure.badName("two words")) { try full.add(1, by: "two words") }
         var many = TorcCounter()
         for index in 0..<TorcCounter.maximumWriters { try many.add(1, by: "w\(index)") }
-        #expect(throws: TorcCounter.Failure.tooManyWriters) { try many.add(1, by: "one more") }
+        #expect(throws: TorcCounter.Failure.tooManyWriters) { try many.add(1, by: "one-more") }
         #expect(try TorcCounter(many.content) == many)
     }
 }
