@@ -71,8 +71,10 @@ final class NodeConnections: Sendable {
                 state.withLock { $0.routing.answered(place, forKey: position != nil) }
                 return answer
             } catch {
-                // Late answers of a connection are dropped; the connection goes on.
-                if error != .timedOut { remove(place, id) }
+                // A node answers a connection in the order of asking, and by its own deadline: what is silent beyond that would hold up
+                // all that is asked behind it, a put that is sent again above all.
+                remove(place, id)
+                if error == .timedOut { channel.channel.close(promise: nil) }
                 failed(place)
                 switch error {
                 case .notSent: failures.append("\(address): connection closed")
