@@ -102,11 +102,11 @@ package struct CoordinatorDialogue {
         return step { $0.client(id, request, deadline: deadline, $1, &$2) }
     }
 
-    package mutating func list(_ subject: PageRequest.Subject) -> [String] {
+    package mutating func list(_ subject: PageRequest.Subject, from start: RingPosition? = nil) -> [String] {
         requests += 1
         let id = RequestID(rawValue: requests)
         let deadline = now.monotonic.advanced(by: .seconds(60))
-        return step { $0.list(id, ListRequest(subject: subject), deadline: deadline, $1, &$2) }
+        return step { $0.list(id, ListRequest(subject: subject, from: start), deadline: deadline, $1, &$2) }
     }
 
     package mutating func listContinues() -> [String] {
@@ -300,6 +300,7 @@ package struct CoordinatorDialogue {
         case .answer(_, .write(let answer)): return "answer: \(line(answer))"
         case .listed(_, .items(let items)): return "listed: " + items.map { String(buffer: $0) }.joined(separator: " ")
         case .listed(_, .done): return "listed: done"
+        case .listed(_, .paused(let place)): return "listed: paused at \(place.rawValue)"
         case .listed(_, .failed(let partition)): return "listed: failed at \(partition)"
         case .observed(.readRepaired(_, let replicas)): return "repaired \(replicas)"
         case .observed(.lwwRestamped): return "stamped again"

@@ -20,6 +20,13 @@ package struct BucketID: Hashable, Comparable, Sendable, CustomStringConvertible
     package static let defaultTypeName = ByteBuffer(string: "default")
     /// Of the buckets that are Redis's databases: the last write wins in them, on every node and from the start.
     package static let redisTypeName = ByteBuffer(string: "redis")
+    /// Redis's own default.
+    package static let redisDatabases = 16
+
+    /// Whether a bucket of that type is one of Redis's databases: "0" to "15".
+    package static func isRedisDatabase(_ name: ByteBuffer) -> Bool {
+        (0..<redisDatabases).contains { name == ByteBuffer(string: String($0)) }
+    }
 
     package static func < (lhs: Self, rhs: Self) -> Bool {
         if lhs.type != rhs.type { return lhs.type.lexicographicallyPrecedes(rhs.type) }

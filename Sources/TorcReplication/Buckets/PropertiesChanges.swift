@@ -10,6 +10,7 @@ extension PropertiesTable {
         _ scope: PropertiesScope, by change: PropertiesChange, holdsData: Bool, members: Int, at wall: WallTime,
         by node: NodeID
     ) -> Result<PropertiesEntry, PropertiesRefusal> {
+        if scope.isReserved(against: change) { return .failure(.reservedType) }
         let next = self[scope].changed(by: change)
         if let refusal = refusal(of: next, on: scope, holdsData: holdsData, members: members) {
             return .failure(refusal)
@@ -42,6 +43,18 @@ extension PropertiesTable {
         let floor = versioned(scope)?.stamp ?? .zero
         return HybridTimestamp.mint(wall: wall, above: floor)
             ?? HybridTimestamp(rawValue: floor.rawValue == .max ? .max : floor.rawValue + 1)
+    }
+}
+
+extension PropertiesScope {
+    /// Whether a change takes the type of Redis's databases for one of its own: for siblings, or for another bucket.
+    fileprivate func isReserved(against change: PropertiesChange) -> Bool {
+        switch self {
+        case .type(let type): type == BucketID.redisTypeName && change.conflictMode == .siblings
+        case .bucket(let bucket):
+            bucket.type == BucketID.redisTypeName
+                && (change.conflictMode == .siblings || !BucketID.isRedisDatabase(bucket.name))
+        }
     }
 }
 

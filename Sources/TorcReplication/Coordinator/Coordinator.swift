@@ -16,25 +16,25 @@ package import TorcModel
 
 package struct Coordinator: Sendable {
     var view: NodeView
-    private var lists: PreferenceLists
+    var lists: PreferenceLists
     package private(set) var properties: PropertiesTable
-    private var draining = false
+    var draining = false
 
-    private var numbers: AskerNumbers
+    var numbers: AskerNumbers
     // On the hot path changed by their place among the values: `puts[id]?.change()` moves them out and back, and allocates.
     private var gets: [OperationID: GetOperation] = [:]
     private var puts: [OperationID: PutOperation] = [:]
     private var deletes: [OperationID: DeleteOperation] = [:]
     var forwards: [OperationID: ForwardedOperation] = [:]
-    private var listings: [OperationID: ListOperation] = [:]
+    var listings: [OperationID: ListOperation] = [:]
     /// The listing that a page belongs to.
-    private var pages: [OperationID: OperationID] = [:]
+    var pages: [OperationID: OperationID] = [:]
     /// Reads of clients that are not answered. A read that a write begins with counts as that write.
     private var openReads = 0
     /// Reads whose reader is answered, and which only repair.
     private var lingering = 0
     /// For a client that goes away.
-    private var requests: [RequestID: OperationID] = [:]
+    var requests: [RequestID: OperationID] = [:]
 
     var timers = Timers()
     private var latency = LatencyEstimate()
@@ -115,34 +115,6 @@ package struct Coordinator: Sendable {
         openReads += readers.count
         for reader in readers { requests[reader.request] = sent }
         return true
-    }
-
-    package mutating func list(
-        _ request: RequestID, _ list: ListRequest, deadline: MonotonicTime, _ now: Now,
-        _ effects: inout [CoordinatorEffect]
-    ) {
-        guard !draining, listings.count < view.limits.listings else {
-            if !draining { effects.append(.observed(.overloaded)) }
-            effects.append(.listed(request, .failed(partition: PartitionID(0))))
-            return
-        }
-        let id = numbers.nextOperation()
-        let copies =
-            switch list.subject {
-            case .keys(let bucket): properties[bucket].n
-            case .buckets(let type): properties.type(type).n
-            }
-        listings[id] = ListOperation(
-            request: request, subject: list.subject, copies: Int(copies),
-            ring: lists.placement.ring.size, start: list.start, deadline: deadline)
-        requests[request] = id
-        timers.wake(id, .list, at: deadline)
-        advanceListing(id, now, &effects)
-    }
-
-    package mutating func listContinue(_ request: RequestID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
-        guard let id = requests[request], listings[id]?.clientContinues() != nil else { return }
-        advanceListing(id, now, &effects)
     }
 
     /// Reads and listings end; a write goes on, and nobody hears of it.
@@ -384,46 +356,6 @@ package struct Coordinator: Sendable {
             case .failed(let failure): .failed(failure)
             }
         effects.append(.answer(client.request, .get(answer)))
-    }
-
-    // MARK: Listings
-
-    private mutating func advanceListing(_ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
-        var questions: [(OperationID, ListOperation.Question)] = []
-        guard let outcome = listings[id]?.advance(view, &lists, &numbers, &questions, &effects) else {
-            guard let subject = listings[id]?.subject, let copies = listings[id].map({ UInt8($0.copies) }) else {
-                return
-            }
-            for (page, question) in questions {
-                pages[page] = id
-                timers.wake(page, .page, at: now.monotonic.advanced(by: ListOperation.pagePatience))
-                let request = PageRequest(
-                    operation: page, partition: question.partition, copies: copies, subject: subject,
-                    after: question.after)
-                effects.append(.send(.page(request), to: question.replica))
-            }
-            return
-        }
-        let piece: ListPiece =
-            switch outcome {
-            case .done: .done
-            case .failed(let partition): .failed(partition: partition)
-            }
-        endListing(id, with: piece, &effects)
-    }
-
-    private mutating func endListing(
-        _ id: OperationID, with piece: ListPiece, _ effects: inout [CoordinatorEffect]
-    ) {
-        guard let listing = listings[id] else { return }
-        dropListing(id)
-        requests[listing.request] = nil
-        effects.append(.listed(listing.request, piece))
-    }
-
-    private mutating func dropListing(_ id: OperationID) {
-        guard let listing = listings.removeValue(forKey: id) else { return }
-        for page in listing.openPages { pages[page] = nil }
     }
 
     // MARK: Replicas

@@ -16,6 +16,8 @@ struct ListOperation: Sendable {
     static let partitionsAtOnce = 4
     /// After so long another replica is asked for the same page.
     static let pagePatience = Duration.seconds(5)
+    /// Of the time that it has, one in the order of the ring looks for keys this part of.
+    static let shareBeforePause = 4
     /// Bucket names that are remembered, so that each is listed once; past this a name may come twice.
     static let rememberedNames = 65_536
 
@@ -29,6 +31,7 @@ struct ListOperation: Sendable {
     enum Outcome: Hashable, Sendable {
         case failed(PartitionID)
         case done
+        case paused(RingPosition)
     }
 
     private struct Slot: Sendable {
@@ -49,8 +52,13 @@ struct ListOperation: Sendable {
     let request: RequestID
     let subject: PageRequest.Subject
     let deadline: MonotonicTime
+    /// One in the order of the ring ends then, where it is: whoever asks goes on with another.
+    private let pausesAt: MonotonicTime
+    /// Otherwise the same would be asked for for ever.
+    private var hasRead = false
     let copies: Int
-    private let partitionCount: Int
+    private let size: RingSize
+    private var partitionCount: Int { size.partitions }
     /// One, where the order is asked for.
     private let partitionsAtOnce: Int
     private var nextPartition = 0
@@ -63,12 +71,14 @@ struct ListOperation: Sendable {
 
     init(
         request: RequestID, subject: PageRequest.Subject, copies: Int, ring: RingSize, start: RingPosition? = nil,
-        deadline: MonotonicTime
+        deadline: MonotonicTime, now: MonotonicTime
     ) {
         self.request = request
+        let time = deadline.duration(since: now) / Self.shareBeforePause
+        pausesAt = start == nil ? MonotonicTime(nanoseconds: .max) : now.advanced(by: time)
         self.subject = subject
         self.copies = copies
-        partitionCount = ring.partitions
+        size = ring
         partitionsAtOnce = start == nil ? Self.partitionsAtOnce : 1
         if let start {
             nextPartition = ring.partition(of: start).index
@@ -88,6 +98,7 @@ struct ListOperation: Sendable {
         guard let index = slot(of: page) else { return }
         switch outcome {
         case .page(var items, let resume):
+            hasRead = true
             // A page that does not go forward would be asked for without end.
             if let resume, let after = slots[index].after, !after.lexicographicallyPrecedes(resume) {
                 slots[index].phase = .idle
@@ -136,10 +147,11 @@ struct ListOperation: Sendable {
 
     /// What can be done now: gives the client what it waits for, then names what is to be asked.
     mutating func advance(
-        _ view: NodeView, _ lists: inout PreferenceLists, _ numbers: inout AskerNumbers,
+        _ view: NodeView, _ lists: inout PreferenceLists, _ numbers: inout AskerNumbers, _ now: MonotonicTime,
         _ questions: inout [(OperationID, Question)], _ effects: inout [CoordinatorEffect]
     ) -> Outcome? {
         deliver(&effects)
+        if now >= pausesAt, hasRead, clientWaits, let place { return .paused(place) }
         while slots.count < partitionsAtOnce, nextPartition < partitionCount {
             let partition = PartitionID(nextPartition)
             slots.append(
@@ -158,6 +170,15 @@ struct ListOperation: Sendable {
                 (page, Question(partition: slots[index].partition, replica: replica, after: slots[index].after)))
         }
         return slots.isEmpty && clientWaits ? .done : nil
+    }
+
+    /// Everything before it has been read; nil: everything has.
+    private var place: RingPosition? {
+        guard let slot = slots.first else {
+            return nextPartition < partitionCount ? size.start(of: PartitionID(nextPartition)) : nil
+        }
+        let read = slot.after.flatMap { $0.getInteger(at: $0.readerIndex, as: UInt64.self) }
+        return read.map { RingPosition(rawValue: $0) } ?? size.start(of: slot.partition)
     }
 
     /// Pages without items are passed over; of the others the earliest partition's goes out.

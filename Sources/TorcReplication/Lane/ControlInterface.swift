@@ -36,6 +36,8 @@ package enum PropertiesRefusal: Error, Hashable, Sendable {
     /// An `lww` bucket stays one: the versions that it dropped cannot be had back.
     case conflictModeFixed
     case invalidQuorum(name: String, asked: Int, n: Int)
+    /// The type is Redis's databases': their last write wins, and there are no others in it.
+    case reservedType
     /// So many buckets and types have properties of their own already; the others take their type's.
     case tooManyScopes(limit: Int)
     case shuttingDown
@@ -49,6 +51,9 @@ package enum PropertiesRefusal: Error, Hashable, Sendable {
             "allow_mult cannot be switched on again: versions that the bucket has dropped cannot be had back"
         case .invalidQuorum(let name, let asked, let n):
             "Specified \(name) value of \(asked) is invalid for a bucket n value of \(n)"
+        case .reservedType:
+            "the bucket type 'redis' is reserved for Redis's databases, 0 to 15, in which the last write wins: "
+                + "take another name for a type of your own"
         case .tooManyScopes(let limit):
             "Too many buckets have properties of their own, the limit is \(limit); set them on a bucket type"
         case .shuttingDown: "the node is stopping"

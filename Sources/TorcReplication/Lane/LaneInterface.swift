@@ -154,6 +154,8 @@ package struct ListRequest: Hashable, Sendable {
 package enum ListPiece: Hashable, Sendable {
     case items([ByteBuffer])
     case done
+    /// Of a listing in the order of the ring: that was all for this time, and another goes on there.
+    case paused(at: RingPosition)
     /// No replica of a partition could be read, or the deadline passed.
     case failed(partition: PartitionID)
 }

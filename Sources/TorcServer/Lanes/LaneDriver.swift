@@ -513,7 +513,7 @@ final class LaneDriver: @unchecked Sendable {
         guard let receiver = listings[id] else { return }
         switch piece {
         case .items: break
-        case .done, .failed: listings[id] = nil
+        case .done, .paused, .failed: listings[id] = nil
         }
         switch receiver {
         case .riak(let reply):

@@ -192,7 +192,7 @@ final class ClientGateway: RiakBackend, RESPBackend, @unchecked Sendable {
             case .items:
                 lane.cancel(id)
                 receiver(true)
-            case .done: receiver(false)
+            case .done, .paused: receiver(false)
             case .failed: receiver(nil)
             }
         }

@@ -340,7 +340,8 @@ package final class RESPConnection: ClientConnection {
         guard case .listing(var listing) = window.state(sequence) else { return }
         switch piece {
         case .failed(let partition): finished(sequence, .error("ERR \(RiakText.listingFailed(partition))"))
-        case .done: finished(sequence, Self.answer(to: listing, isDone: true))
+        case .done: finished(sequence, Self.answer(to: listing, next: 0))
+        case .paused(let place): finished(sequence, Self.answer(to: listing, next: max(1, place.rawValue)))
         case .items(let items):
             listing.total += items.count
             if let scan = listing.scan {
@@ -350,7 +351,7 @@ package final class RESPConnection: ClientConnection {
                 }
                 if listing.total >= scan.count {
                     if let operation = listing.operation { backend.cancel(operation) }
-                    return finished(sequence, Self.answer(to: listing, isDone: false))
+                    return finished(sequence, Self.answer(to: listing, next: (listing.last?.rawValue ?? 0) &+ 1))
                 }
             }
             window.set(sequence, .listing(listing))
@@ -367,11 +368,10 @@ package final class RESPConnection: ClientConnection {
 
     /// A cursor is the place on the ring from which the next piece goes on: it needs nobody to remember it, and any node
     /// understands it. 0: the beginning, and the end.
-    private static func answer(to listing: RESPWindow.Listing, isDone: Bool) -> RESPValue {
+    private static func answer(to listing: RESPWindow.Listing, next: UInt64) -> RESPValue {
         guard let scan = listing.scan else { return .integer(listing.total) }
         let pattern = scan.pattern.map(GlobPattern.init)
         let keys = listing.keys.filter { pattern?.matches($0) ?? true }
-        let next = isDone ? 0 : (listing.last?.rawValue ?? 0) &+ 1
         return .array([.text(String(next)), .array(keys.map { .bulk($0) })])
     }
 

@@ -1,5 +1,5 @@
 // One key's part of a command, as a machine: what the store is asked, and what its answers come to. What changes a value
-// by what it was reads it first, at the connection's quorum, and writes with that context.
+// by what it was reads it first, at a quorum or more, and writes with that context.
 
 import NIOCore
 package import TorcModel
@@ -39,13 +39,15 @@ package struct RESPKeyOperation: Sendable {
         switch command {
         case .put(let put):
             if put.condition != nil, !allowsConditions { return .done(RESPText.noConditions) }
-            if put.keepsExpiry || put.returnsFormer || put.condition == .ifPresent { return read() }
+            if put.keepsExpiry || put.returnsFormer || put.condition == .ifPresent { return read(toWrite: true) }
             var request = PutRequest(key: key, metadata: ByteBuffer(), value: put.value)
             request.expiry = instant(put.expiry)
             if put.condition == .ifAbsent { request.condition = .ifNoneMatch }
             return write(request, then: put.countsAnswer ? .integer(1) : .ok)
-        case .exists, .timeLeft, .type, .delete: return read(headOnly: true)
-        case .get, .length, .getAndDelete, .getAndExpire, .expire, .persist: return read()
+        case .exists, .timeLeft, .type: return read(headOnly: true)
+        case .delete: return read(headOnly: true, toWrite: true)
+        case .get, .length, .getAndExpire(nil): return read()
+        case .getAndDelete, .getAndExpire, .expire, .persist: return read(toWrite: true)
         }
     }
 
@@ -148,9 +150,11 @@ package struct RESPKeyOperation: Sendable {
 
     // MARK: What is asked
 
-    private mutating func read(headOnly: Bool = false) -> Step {
+    /// `toWrite`: a quorum at the least. By what one replica lacks a key would not be deleted that others hold.
+    private mutating func read(headOnly: Bool = false, toWrite: Bool = false) -> Step {
         var request = GetRequest(key: key)
         request.options = options
+        if toWrite, options.r != .all { request.options.r = .quorum }
         request.headOnly = headOnly
         phase = .reading
         return .ask(.get(request))

@@ -67,7 +67,8 @@ package enum RiakText {
     package static func text(of refusal: PropertiesRefusal) -> String {
         switch refusal {
         case .shuttingDown: shuttingDown
-        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes: refusal.text
+        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes, .reservedType:
+            refusal.text
         }
     }
 

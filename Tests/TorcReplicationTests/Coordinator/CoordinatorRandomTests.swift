@@ -247,7 +247,7 @@ private struct Life {
             finish(request)
             check(answer)
         case .listed(_, .items): break
-        case .listed(let request, .done), .listed(let request, .failed): finish(request)
+        case .listed(let request, .done), .listed(let request, .paused), .listed(let request, .failed): finish(request)
         }
     }
 

@@ -30,6 +30,35 @@ import TorcReplication
         #expect(node.coordinator.isIdle)
     }
 
+    /// In a large store that holds few keys of the bucket, whoever goes around the ring is told where it is in time.
+    @Test func oneInTheOrderOfTheRingPausesWhereItIs() {
+        var node = CoordinatorDialogue()
+        let keys = PageRequest.Subject.keys(CoordinatorDialogue.bucket)
+        func resume(_ position: UInt64, items: [String] = []) -> PageOutcome {
+            var key = ByteBuffer(integer: position)
+            key.writeString("rest of a key")
+            return .page(items: items.map { ByteBuffer(string: $0) }, resume: key)
+        }
+        #expect(node.list(keys, from: RingPosition(rawValue: 0)).map { $0.prefix(13) } == ["1: page of p0"])
+        #expect(node.passes(.seconds(4)) == [])
+        #expect(node.page(0, of: 1, resume(77)).count == 1)
+        #expect(node.passes(.seconds(4)) == [])
+        #expect(node.page(0, of: 1, resume(99)).count == 1, "a quarter of its minute is not over")
+        #expect(node.passes(.seconds(3)) == [])
+        #expect(node.page(0, of: 1, resume(110, items: ["a"])).first == "listed: a")
+        #expect(node.passes(.seconds(4)) == [])
+        // The client has what it waited for.
+        #expect(node.page(0, of: 1, resume(123)).count == 1)
+        #expect(node.page(0, of: 1, .page(items: [], resume: nil)).count == 1)
+        #expect(node.listContinues() == ["listed: paused at \(UInt64(1) << 61)"])
+        #expect(node.coordinator.isIdle)
+        // Nothing could be read: that is a failure, or the same would be asked for for ever.
+        _ = node.list(keys, from: RingPosition(rawValue: 5))
+        #expect(node.passes(.seconds(5)).count == 1)
+        #expect(node.passes(.seconds(5)).count == 1)
+        #expect(node.passes(.seconds(5)) == ["listed: failed at p0"])
+    }
+
     @Test func anotherReplicaGoesOnWhereOneFailed() {
         var node = CoordinatorDialogue()
         _ = node.list(.keys(CoordinatorDialogue.bucket))

@@ -289,12 +289,59 @@ private struct Connection {
         connection.channel.embeddedEventLoop.run()
         store.listings[1].reply.listed(.done)
         #expect(try connection.answers() == "*2|$1|0|*1|$2|xy|")
+        // Nothing found yet, and where to go on.
+        try connection.send("SCAN 0")
+        store.listings[2].reply.listed(.paused(at: RingPosition(rawValue: 4711)))
+        #expect(try connection.answers() == "*2|$4|4711|*0|")
         try connection.send("DBSIZE")
-        #expect(store.listings[2].request.start == nil)
-        store.listings[2].reply.listed(.items([ByteBuffer(string: "xy"), ByteBuffer(string: "y")]))
+        #expect(store.listings[3].request.start == nil)
+        store.listings[3].reply.listed(.items([ByteBuffer(string: "xy"), ByteBuffer(string: "y")]))
         connection.channel.embeddedEventLoop.run()
-        store.listings[2].reply.listed(.done)
+        store.listings[3].reply.listed(.done)
         #expect(try connection.answers() == ":2|")
+    }
+
+    /// By what one replica lacks a key would not be deleted that others hold.
+    @Test func whatIsReadToBeWrittenIsReadAtAQuorum() throws {
+        let table: [(String, String, Quorum?)] = [
+            ("one", "GET a", .one), ("one", "GETEX a", .one), ("one", "DEL a", .quorum), ("one", "GETDEL a", .quorum),
+            ("one", "GETEX a EX 5", .quorum), ("one", "EXPIRE a 5", .quorum), ("one", "SET a b GET", .quorum),
+            ("all", "DEL a", .all), ("bucket", "GET a", nil), ("bucket", "DEL a", .quorum),
+        ]
+        for (consistency, command, expected) in table {
+            let connection = try Connection()
+            try connection.send("CLIENT CONSISTENCY \(consistency)", command)
+            #expect(connection.store.submitted[0].request.options.r == expected, "\(command) at \(consistency)")
+        }
+        // The write is the connection's.
+        let connection = try Connection()
+        try connection.send("CLIENT CONSISTENCY one", "DEL a")
+        connection.store.found(0, "x")
+        #expect(connection.store.submitted[1].request.options.w == .one)
+    }
+
+    @Test func theTypeOfItsDatabasesIsReserved() {
+        var siblings = PropertiesChange()
+        siblings.conflictMode = .siblings
+        var quorum = PropertiesChange()
+        quorum.r = .one
+        let other = BucketID(type: BucketID.redisTypeName, name: ByteBuffer(string: "carts"))
+        let table: [(PropertiesScope, PropertiesChange, PropertiesRefusal?)] = [
+            (.type(BucketID.redisTypeName), siblings, .reservedType), (.type(BucketID.redisTypeName), quorum, nil),
+            (.bucket(RESPConnection.bucket(15)), siblings, .reservedType),
+            (.bucket(RESPConnection.bucket(15)), quorum, nil),
+            (.bucket(RESPConnection.bucket(16)), quorum, .reservedType),
+            (.bucket(other), quorum, .reservedType),
+            (.bucket(BucketID(name: ByteBuffer(string: "carts"))), siblings, nil),
+        ]
+        for (scope, change, expected) in table {
+            let result = PropertiesTable().changed(
+                scope, by: change, holdsData: false, members: 3, at: WallTime(microseconds: 1_000_000),
+                by: NodeID(rawValue: 1))
+            var refusal: PropertiesRefusal?
+            if case .failure(let found) = result { refusal = found }
+            #expect(refusal == expected, "\(scope)")
+        }
     }
 
     @Test func aConnectionSaysItsConsistency() throws {

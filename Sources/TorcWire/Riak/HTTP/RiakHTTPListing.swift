@@ -64,7 +64,8 @@ package struct RiakHTTPListing: Sendable {
                 hasNames = true
             }
             return .chunk(ByteBuffer(string: text))
-        case .done:
+        // Nobody asks for the order here, so nothing pauses.
+        case .done, .paused:
             if isStreaming { return .last(ByteBuffer(string: object([]))) }
             return .last(ByteBuffer(string: (hasBegun ? "" : "{\"\(field)\":[") + "]}"))
         case .failed(let partition):

@@ -280,7 +280,8 @@ package final class RiakConnection: ClientConnection {
             }
             // In a turn of its own: a node that answers at once would otherwise fill the stack.
             context?.eventLoop.assumeIsolated().execute { self.continueListing() }
-        case .done:
+        // Nobody asks for the order here, so nothing pauses.
+        case .done, .paused:
             switch listing.subject {
             case .keys: finished(sequence, encoder.keys([], done: true))
             case .buckets(isStreaming: true): finished(sequence, encoder.buckets([], done: true))
