@@ -16,7 +16,7 @@ package final class RefusalPacing {
     /// At some 20 µs each, a fiftieth of a loop's time goes into refusals.
     package static let pausesPerInterval = 100
     package static let shortest = TimeAmount.milliseconds(5)
-    package static let longest = TimeAmount.seconds(1)
+    package static let longest = TimeAmount.milliseconds(500)
 
     package private(set) var pause = RefusalPacing.shortest
     private var pauses = 0
