@@ -131,8 +131,10 @@ import TorcWire
             "SET alice milk EX 10\nGET alice\nDEL alice bob", "set k v nx get\nGETSET k v\nSETNX k v\nPSETEX k 5 v",
             "GETEX key PERSIST\nGETEX key\nGETEX key PXAT 1700000001000\nGETDEL key",
             "EXPIRE key 10 GT\nPEXPIREAT key 5\nPERSIST key\nTTL key\nPEXPIRETIME key\nTYPE key\nSTRLEN key",
-            "MSET a 1 bbb 2 a 3\nMGET a bb bbb\nEXISTS a a\nUNLINK a bbb", "SCAN 0 MATCH [^a-c]*\\?x COUNT 5 TYPE string\nDBSIZE",
-            "HELLO 3 SETNAME me\nGET bb\nCONFIG GET * save\nCLIENT INFO\nRESET\nHELLO", "SELECT 3\nSELECT 16\nINFO\nCOMMAND COUNT",
+            "MSET a 1 bbb 2 a 3\nMGET a bb bbb\nEXISTS a a\nUNLINK a bbb",
+            "SCAN 0 MATCH [^a-c]*\\?x COUNT 5 TYPE string\nDBSIZE",
+            "HELLO 3 SETNAME me\nGET bb\nCONFIG GET * save\nCLIENT INFO\nRESET\nHELLO",
+            "SELECT 3\nSELECT 16\nINFO\nCOMMAND COUNT",
             "CLIENT CONSISTENCY ONE\nCLIENT CONSISTENCY\nCLIENT SETNAME x\nCLIENT GETNAME\nECHO \"a b\"\nPING x",
             "GET key\nQUIT\nGET key", "POST / HTTP/1.1\nHost: h\n", "*1\n$4\nPING\n*0\n\n*-1\nPING 'a' \"b\\n\"",
         ]
