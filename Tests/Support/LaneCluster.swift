@@ -50,6 +50,9 @@ package struct LaneCluster {
     package var features: [Int: PeerFeatures] = [:]
     private var downNodes: Set<Int> = []
     private var queue: [Delivery] = []
+    /// Whose scrub of a partition is not answered yet, and what it asks for.
+    private var heldScrub: (number: Int, partition: PartitionID)?
+    private var heldScan: ScanRequest?
     private var requests: UInt64 = 0
 
     /// `repair` nil: off. `others`: nodes that own nothing.
@@ -243,6 +246,9 @@ package struct LaneCluster {
             let found = place.hint.map { node.hints[$0]?[key] } ?? node.store[key]
             let isLost = place.hint == nil && node.lostBlocks.contains(key)
             handle(.recordRead(token, isLost ? .failed : found.map { .found($0) } ?? .absent), at: number)
+        case .scan(let scan)
+        where heldScrub.map { $0 == (number, scan.partition) } ?? false && !scan.fillsCache:
+            heldScan = scan
         case .scan(let scan): handle(scanned(scan, nodes[number - 1]), at: number)
         case .write(let write): nodes[number - 1].batch.append(write)
         // The leaves are the lane's.
@@ -323,6 +329,18 @@ package struct LaneCluster {
     package mutating func salvage() {
         for waiting in waitingSalvages ?? [] { salvage(waiting.partition, at: waiting.number) }
         waitingSalvages = nil
+        settle()
+    }
+
+    /// The one copy that waits is made while the node's scrub is about to read the partition: it reads the copy, and is
+    /// answered in the same turn in which the lane hears of that.
+    package mutating func salvageWhileScrubbed(at number: Int) {
+        let partition = waitingSalvages![0].partition
+        heldScrub = (number, partition)
+        for _ in 0..<1_000 where heldScan == nil { passes(.seconds(1)) }
+        salvage(partition, at: number)
+        handle(scanned(heldScan!, nodes[number - 1]), at: number)
+        (heldScrub, heldScan, waitingSalvages) = (nil, nil, nil)
         settle()
     }
 

@@ -254,11 +254,15 @@ package struct Lane: Sendable {
             guard former != nil || present != nil else { continue }
             for leaf in 0..<vnodes.leaves.layout.leavesPerPartition {
                 let delta = (present?[leaf] ?? 0) &- (former?[leaf] ?? 0)
-                if delta != 0 { vnodes.correct(LeafChange(tree: tree, leaf: leaf, delta: delta)) }
+                guard delta != 0 else { continue }
+                let change = LeafChange(tree: tree, leaf: leaf, delta: delta)
+                vnodes.correct(change)
+                // A scrub that has read the copy already would set the same leaf right once more.
+                if !Mutation.scrubWithoutWaiting.isActive { scrub.changed([change]) }
             }
         }
         vnodes.gates.resume(partition)
-        vnodes.gates.lose(salvaged.lost, of: partition)
+        if !Mutation.restoreUncompared.isActive { vnodes.gates.lose(salvaged.lost, of: partition) }
         effects.append(.observed(.salvaged(partition, lostLeaves: salvaged.lost.count)))
         if salvage.copied(partition, hasLost: vnodes.gates.hasLost(partition), now) {
             effects.append(.observed(.restored(partition, differing: 0)))

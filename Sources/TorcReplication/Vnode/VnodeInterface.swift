@@ -19,11 +19,13 @@ package enum ReplyAddress: Hashable, Sendable {
     case mending(OperationID)
     case nobody
 
-    /// Whether what it hears is taken for what this replica holds. Repair looks for what it lacks.
+    /// Whether what it hears is taken for all that this replica ever held. Repair looks for what it lacks. Whoever mends a record
+    /// takes what is left of it anywhere: what was lost here will not come back, and waiting for it would be waiting for
+    /// a comparison that waits for the mended record.
     var counts: Bool {
         switch self {
         case .repair: false
-        case .peer(_, let operation): operation.asker != .repair
+        case .peer(_, let operation): operation.asker != .repair && operation.asker != .mending
         case .coordinator, .hintCoordinator, .hintPeer, .reaping, .mending, .nobody: true
         }
     }

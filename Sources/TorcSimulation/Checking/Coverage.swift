@@ -26,6 +26,8 @@ package struct Coverage: Hashable, Sendable {
         case pruneStep, pruned, mixedVersions, upgraded
         /// Clients shared a read.
         case readShared
+        // A partition was made anew with lost leaves; it was compared with all co-owners.
+        case salvaged, restored
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,

@@ -51,6 +51,8 @@ final class SimulatedProcess {
     var isCommitFailing = false
     var pausedUntil = VirtualTime.zero
     var nextRequest: UInt64 = 0
+    /// Partitions of which reads have met a block that cannot be read, and that are not noted yet.
+    var damageFound: Set<PartitionID> = []
     /// The clients that wait for an answer of this process, by lane and request; lane −1 is the control loop.
     var requests: [RequestKey: ClientRequestID] = [:]
 
@@ -92,6 +94,8 @@ final class SimulatedNode {
     var staysDown = false
     /// Leaves of which its disk lost a record, or which were altered on it.
     var flaws: Set<LeafAddress> = []
+    /// Leaves that a salvaged partition counts otherwise: its lane sets them right when it hears of it.
+    var uncounted: Set<LeafAddress> = []
     /// Of the version that is installed: the next process is of it. Nil: none was yet.
     var features: PeerFeatures?
     /// When it last came back with less than it had synced.

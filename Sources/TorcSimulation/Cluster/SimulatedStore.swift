@@ -113,6 +113,8 @@ package struct SimulatedStore {
     /// What a crash brings back: damage, and the log's last number when it struck. It is gone when a later write of the
     /// record is durable.
     private var durableDamage: [ObjectKey: (kind: Damage, since: UInt64)] = [:]
+    /// What is noted of damaged partitions.
+    package var damagedPartitions = DamagedPartitions()
     package private(set) var properties = PropertiesTable()
     package private(set) var membershipIncarnation = MembershipIncarnation.unheard
     /// What the node holds of rings. It does not go back with the folder: a member that forgot its votes could help
@@ -269,6 +271,33 @@ package struct SimulatedStore {
         for index in storedLeaves.indices { storedLeaves[index].leaves[leaf, default: 0] &+= delta }
     }
 
+    /// A partition is made anew from what can be read of it: the leaves that are lost. What stands in it is durable
+    /// from here on.
+    package mutating func salvage(_ partition: PartitionID, layout: LeafLayout) -> Set<Int> {
+        precondition(!hasUnsynced, "a partition is made anew while its log is not synced")
+        var lost: Set<Int> = []
+        for (key, kind) in damage where layout.ringSize.partition(of: key.position) == partition {
+            guard case .block = kind, current[RecordName(key)] != nil else { continue }
+            lost.insert(layout.leaf(of: key.position))
+            current[RecordName(key)] = nil
+            durable[RecordName(key)] = nil
+            damage[key] = nil
+            durableDamage[key] = nil
+        }
+        damagedPartitions.madeAnew(partition, lost: lost)
+        return lost
+    }
+
+    /// The leaves of a partition whose records were counted anew by a start.
+    package mutating func setLeaves(of partition: PartitionID, to leaves: [LeafAddress: UInt64]) {
+        func replace(_ table: inout [LeafAddress: UInt64]) {
+            table = table.filter { $0.key.tree.partition != partition }
+            table.merge(leaves) { $1 }
+        }
+        replace(&currentLeaves)
+        for index in storedLeaves.indices { replace(&storedLeaves[index].leaves) }
+    }
+
     /// Log that neither recovery nor the leaves need any more.
     private mutating func trim() {
         if let last = storedLeaves.lastIndex(where: { $0.sequence <= syncedThrough }) {
@@ -300,6 +329,7 @@ package struct SimulatedStore {
         current = durable
         damage = [:]
         durableDamage = [:]
+        damagedPartitions = DamagedPartitions()
         currentLeaves = image.leaves
         properties = image.properties
         membershipIncarnation = image.membershipIncarnation

@@ -256,6 +256,10 @@ package final class Simulation {
             enqueue(.recordRead(token, result), node: id.node, lane: lane)
         case .scanned(let id, let lane, let request): scanned(id, lane: lane, request)
         case .retryCommit(let id, let lane): retryCommit(id, lane: lane)
+        case .damageNoted(let id, let partition): noteDamage(id, partition)
+        case .damageTold(let id, let partition): tellDamage(id, partition)
+        case .salvage(let id, let partition): salvage(id, partition)
+        case .restored(let id, let partition): noteRestored(id, partition)
         case .beginSync(let id): beginSync(id)
         case .endSync(let id, let point): endSync(id, point)
         case .propertiesStored(let id, let number, let entries):

@@ -24,6 +24,12 @@ enum SimulationEvent {
     case recordRead(ProcessID, lane: Int, StoreToken, RecordName, seen: StoreRead?)
     case scanned(ProcessID, lane: Int, ScanRequest)
     case retryCommit(ProcessID, lane: Int)
+    /// What a read has met of a partition is noted on the disk.
+    case damageNoted(ProcessID, PartitionID)
+    /// A partition could not be made anew a while ago: its lane is told once more that it is damaged.
+    case damageTold(ProcessID, PartitionID)
+    case salvage(ProcessID, PartitionID)
+    case restored(ProcessID, PartitionID)
     case beginSync(ProcessID)
     case endSync(ProcessID, SimulatedStore.SyncPoint)
     case propertiesStored(ProcessID, UInt64, [PropertiesEntry])

@@ -170,6 +170,8 @@ package struct SimulationPlan: Sendable {
     package var mayFence = false
     /// No leave takes the members below this.
     package var fewestMembers = 1
+    /// Disks report blocks that cannot be read, and the partition is made anew.
+    package var salvages = false
     /// Nil: all nodes run the newest version all the time.
     package var versions: VersionPlan?
     /// Largest number of events that one turn of a lane takes.
@@ -194,6 +196,7 @@ package struct SimulationPlan: Sendable {
         drawExpiry(&random)
         drawScrub(&random)
         drawMending()
+        drawSalvage()
         drawVersions()
         if leastFaults > 0 { gather(&random) }
     }
@@ -427,6 +430,12 @@ extension SimulationPlan {
         // Long enough for a record to be mended while clients go on.
         let length = Span(nanoseconds: 4 * UInt64(mending.delay / .nanoseconds(1)))
         thinkTime = max(thinkTime, Span(nanoseconds: 2 * length.nanoseconds * UInt64(clientCount) / UInt64(operations)))
+    }
+
+    /// From a generator of its own, as with mending.
+    private mutating func drawSalvage() {
+        var random = SeededGenerator(seed: seed ^ 0x5341_4c56)
+        salvages = faults.damageRecord > 0 && !forgets && random.chance(600)
     }
 
     private mutating func drawExpiry(_ random: inout SeededGenerator) {

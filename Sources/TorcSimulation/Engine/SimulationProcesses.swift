@@ -25,6 +25,8 @@ extension Simulation {
         let laneCount = nodes[node].laneCount
         let properties = nodes[node].store.properties
         let record = nodes[node].store.ringRecord ?? RingRecord(state: ClusterState(declared: ring))
+        countAnew(node)
+        let lost = nodes[node].store.damagedPartitions.lost
         var lanes: [SimulatedLane] = []
         for lane in 0..<laneCount {
             let leaves = nodes[node].store.leafTable(layout: layout, lane: lane, laneCount: laneCount)
@@ -35,6 +37,7 @@ extension Simulation {
             let machine = Lane(
                 configuration: configuration, placement: record.state.placement, properties: properties, leaves: leaves,
                 hints: nodes[node].store.hintTotals(ringSize: plan.ringSize, lane: lane, laneCount: laneCount),
+                lost: lost.filter { LaneConfiguration.lane(of: $0.key, laneCount: laneCount) == lane },
                 generator: nodes[node].random.split())
             lanes.append(SimulatedLane(machine: machine))
         }
@@ -49,6 +52,7 @@ extension Simulation {
             "starts as incarnation \(incarnation)\(features == .supported ? "" : ", the older version")")
         enqueueControl(.tick, node: node)
         tellSpace(node)
+        for partition in nodes[node].store.damagedPartitions.waiting { tellDamage(id, partition) }
         network.started(node, actions: &networkActions)
         performNetworkActions()
     }
@@ -220,7 +224,11 @@ extension Simulation {
         let object = plan.keys[key].object
         guard plan.buckets[plan.keys[key].bucket].copies > 1, replicas(of: key).contains(node),
             nodes[node].store.durableRecord(of: object) != nil,
-            !replicas(of: key).contains(where: { nodes[$0].store.isDamaged(object) })
+            !replicas(of: key).contains(where: { nodes[$0].store.isDamaged(object) }),
+            // What was lost of a partition may be this key, until it is restored.
+            !replicas(of: key).contains(where: {
+                nodes[$0].store.damagedPartitions.contains(plan.ringSize.partition(of: object.position))
+            })
         else { return false }
         nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
         history.forget(key: key, node: node)

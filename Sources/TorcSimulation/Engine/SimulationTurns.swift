@@ -101,12 +101,17 @@ extension Simulation {
             listed(request, piece, id, lane: lane)
         case .repaired(_, let report):
             note(nodes[node].name, "repaired \(report)")
-        case .salvage, .restored: preconditionFailure("no disk here reports a damaged family")
+        case .salvage(let partition):
+            schedule(.salvage(id, partition), after: nodes[node].random.span(Self.salvageTime))
+        case .restored(let partition):
+            schedule(.restored(id, partition), after: nodes[node].random.span(Self.damageInterval))
         case .progress(let progress):
             enqueueControl(.progress(lane: lane, progress), node: node)
         case .observed(let observation):
             note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
             if case .mended = observation { coverage.note(.mended) }
+            if case .salvaged(_, let lost) = observation, lost > 0 { coverage.note(.salvaged) }
+            if case .restored = observation { coverage.note(.restored) }
             if case .readShared = observation { coverage.note(.readShared) }
         }
     }
@@ -114,6 +119,7 @@ extension Simulation {
     private func read(_ token: StoreToken, _ name: RecordName, _ id: ProcessID, lane: Int, pending: inout [LaneEvent]) {
         let key = name.key
         let result = nodes[id.node].store.read(key, hint: name.hint)
+        if result == .failed { foundDamage(of: plan.ringSize.partition(of: key.position), id) }
         guard nodes[id.node].random.chance(plan.disk.deferredReadPerMille) else {
             pending.append(.recordRead(token, result))
             return
@@ -129,6 +135,7 @@ extension Simulation {
     func scanned(_ id: ProcessID, lane: Int, _ request: ScanRequest) {
         guard isRunning(id) else { return }
         let result = nodes[id.node].store.scan(request, ringSize: plan.ringSize)
+        if result == nil, request.hints == nil { foundDamage(of: request.partition, id) }
         enqueue(
             .scanned(request.token, entries: result?.entries, finished: result?.finished ?? false), node: id.node,
             lane: lane)
@@ -344,7 +351,9 @@ extension Simulation {
     /// A leaf is set right that something is wrong with, and no other.
     private func checkCorrection(_ change: LeafChange, node: Int) {
         note(nodes[node].name, "sets leaf \(change.leaf) of \(change.tree.partition) n=\(change.tree.copies) right")
-        guard !nodes[node].flaws.contains(LeafAddress(tree: change.tree, leaf: change.leaf)) else { return }
+        let address = LeafAddress(tree: change.tree, leaf: change.leaf)
+        if nodes[node].uncounted.remove(address) != nil { return }
+        guard !nodes[node].flaws.contains(address) else { return }
         report(
             Violation(
                 .leafMismatch,

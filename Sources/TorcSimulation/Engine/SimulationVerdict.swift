@@ -25,7 +25,11 @@ extension Simulation {
         awaitOneRing()
         checkRings()
         guard violation == nil else { return }
+        awaitSalvage()
+        guard violation == nil else { return }
         awaitMending()
+        guard violation == nil else { return }
+        awaitSalvage()
         guard violation == nil else { return }
         checkHints()
         guard violation == nil else { return }
@@ -112,6 +116,48 @@ extension Simulation {
         advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
     }
 
+    /// Partitions with a block that cannot be read are made anew, and have been compared with all co-owners: with those
+    /// that can read all of theirs.
+    private func awaitSalvage() {
+        guard plan.salvages else { return }
+        let begin = now
+        while let node = nodes.indices.first(where: { firstUnreadable($0) != nil || isWaitingForPeers($0) }) {
+            if now > begin + Self.scrubTime {
+                return report(
+                    Violation(
+                        .leftover, "node \(nodes[node].name) keeps a damaged partition, or one that lost something"))
+            }
+            // Nobody may have met the block yet.
+            if let key = firstUnreadable(node) { readEverything(key, at: node) }
+            advance(to: now + .milliseconds(500))
+            guard violation == nil else { return }
+        }
+        note("all", "all damaged partitions restored after \(now - begin)")
+        advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
+    }
+
+    private func isWaitingForPeers(_ node: Int) -> Bool {
+        nodes[node].store.damagedPartitions.all.contains { partition in
+            !plan.keys.contains { key in
+                plan.ringSize.partition(of: key.object.position) == partition
+                    && nodes.contains { $0.index != node && $0.store.isDamaged(key.object) }
+            }
+        }
+    }
+
+    private func firstUnreadable(_ node: Int) -> Int? {
+        plan.keys.indices.first { key in
+            replicas(of: key).contains(node) && nodes[node].store.read(plan.keys[key].object) == .failed
+        }
+    }
+
+    /// Its record of a key is damaged, or may have been lost with a block.
+    private func lacks(_ node: Int, _ key: ObjectKey) -> Bool {
+        nodes[node].store.isDamaged(key)
+            || nodes[node].store.damagedPartitions.isLost(
+                layout.leaf(of: key.position), of: plan.ringSize.partition(of: key.position))
+    }
+
     private func firstToMend() -> (node: Int, key: Int)? {
         for key in plan.keys.indices {
             let object = plan.keys[key].object
@@ -133,7 +179,7 @@ extension Simulation {
 
     /// What went wrong on disks in silence has been found: a walk that began after everything was whole has ended.
     private func awaitScrub() {
-        guard nodes.contains(where: { !$0.flaws.isEmpty }) else { return }
+        guard plan.limits.scrub.isOn, nodes.contains(where: { !$0.flaws.isEmpty }) else { return }
         func walks() -> [UInt64] {
             listened.flatMap { nodes[$0].process!.lanes.map(\.machine.scrubStatistics.walks) }
         }
@@ -184,7 +230,7 @@ extension Simulation {
         }
         return !plan.keys.indices.contains { other in
             other != key && leaf(other) == leaf(key)
-                && replicas(of: key).contains { nodes[$0].store.isDamaged(plan.keys[other].object) }
+                && replicas(of: key).contains { lacks($0, plan.keys[other].object) }
         }
     }
 
@@ -241,7 +287,7 @@ extension Simulation {
     }
 
     private func readableReplicas(_ key: Int) -> Int {
-        replicas(of: key).filter { !nodes[$0].store.isDamaged(plan.keys[key].object) }.count
+        replicas(of: key).filter { !lacks($0, plan.keys[key].object) }.count
     }
 
     /// Reads every replica that can read its record.
@@ -261,7 +307,7 @@ extension Simulation {
     private func isConverged(_ key: Int) -> Bool {
         let object = plan.keys[key].object
         var bodies: [ByteBuffer?] = []
-        for node in replicas(of: key) where !nodes[node].store.isDamaged(object) {
+        for node in replicas(of: key) where !lacks(node, object) {
             bodies.append(
                 nodes[node].store.durableRecord(of: object).flatMap { bytes in
                     (try? Record(decoding: bytes, for: object)).flatMap { $0.isGrave ? nil : $0.body }
@@ -298,7 +344,7 @@ extension Simulation {
 
     private func firstUnreaped() -> (key: Int, node: Int, what: String)? {
         let damaged = Set(
-            plan.keys.filter { key in nodes.contains { $0.store.isDamaged(key.object) } }.map {
+            plan.keys.filter { key in nodes.indices.contains { lacks($0, key.object) } }.map {
                 plan.ringSize.partition(of: $0.object.position)
             })
         for (index, key) in plan.keys.enumerated()
@@ -322,7 +368,7 @@ extension Simulation {
 
     private func checkListings() {
         guard violation == nil else { return }
-        let isIntact = plan.keys.allSatisfy { key in nodes.allSatisfy { !$0.store.isDamaged(key.object) } }
+        let isIntact = plan.keys.allSatisfy { key in nodes.indices.allSatisfy { !lacks($0, key.object) } }
         guard isIntact else { return }
         for bucket in plan.buckets.indices {
             list(Workload.finalReader, bucket: bucket, clients.random.pick(listened), isFinal: true)

@@ -37,12 +37,17 @@ package struct PeerFrame: Hashable, Sendable {
         return start
     }
 
-    /// The payload is all that follows the head.
+    /// The payload is all that follows the head. It is looked at where it lies: a slice of it would be another owner of the
+    /// bytes, and filling in the head would copy them all.
     static func close(_ kind: PeerFrameClass, at start: Int, in buffer: inout ByteBuffer) {
-        let payload = buffer.getSlice(
-            at: start + headBytes, length: buffer.writerIndex - start - headBytes)!
-        buffer.setInteger(UInt32(payload.readableBytes), at: start)
-        buffer.setInteger(checksum(kind, payload), at: start + 4)
+        let payloadBytes = buffer.writerIndex - start - headBytes
+        let checksum = buffer.withUnsafeReadableBytes { bytes in
+            xxh3(
+                UnsafeRawBufferPointer(rebasing: bytes.suffix(payloadBytes)),
+                seed: seed(kind, payloadBytes: payloadBytes))
+        }
+        buffer.setInteger(UInt32(payloadBytes), at: start)
+        buffer.setInteger(UInt32(truncatingIfNeeded: checksum), at: start + 4)
         buffer.setInteger(kind.rawValue, at: start + 8)
     }
 
@@ -54,8 +59,11 @@ package struct PeerFrame: Hashable, Sendable {
     }
 
     static func checksum(_ kind: PeerFrameClass, _ payload: ByteBuffer) -> UInt32 {
-        let seed = UInt64(payload.readableBytes) << 8 | UInt64(kind.rawValue)
-        return UInt32(truncatingIfNeeded: xxh3(payload, seed: seed))
+        UInt32(truncatingIfNeeded: xxh3(payload, seed: seed(kind, payloadBytes: payload.readableBytes)))
+    }
+
+    private static func seed(_ kind: PeerFrameClass, payloadBytes: Int) -> UInt64 {
+        UInt64(payloadBytes) << 8 | UInt64(kind.rawValue)
     }
 }
 

@@ -10,9 +10,11 @@ import TorcReplication
 @Suite struct SalvageStoryTests {
     private let bucket = BucketID(name: ByteBuffer(string: "b"))
 
-    private static func cluster() -> LaneCluster {
+    private static func cluster(scrubs: Bool = false, interval: Int = 1_000) -> LaneCluster {
         var limits = LaneLimits()
-        limits.scrub.isOn = false
+        limits.scrub.isOn = scrubs
+        limits.scrub.interval = .seconds(interval)
+        limits.mending.delay = .seconds(20)
         return LaneCluster(limits: limits)
     }
 
@@ -165,6 +167,34 @@ import TorcReplication
         cluster.loseBlock(of: key(5), at: 3)
         put(5, "z", at: 2, to: &cluster)
         #expect(cluster.answers.last == .write(.refused(.unreadable)))
+    }
+
+    /// Two replicas wait for each other: one to be compared with in full, the other to be told what to mend with.
+    @Test func aDamagedRecordElsewhereHoldsNothingUp() {
+        var cluster = Self.cluster(scrubs: true)
+        for place in 0..<20 { put(place, "x\(place)", to: &cluster) }
+        cluster.loseBlock(of: key(5), at: 2)
+        cluster.damage(key(5), at: 3)
+        cluster.reportDamage(of: key(5), at: 2)
+        passes(&cluster, seconds: 120)
+        #expect(cluster.observations.contains(.mended(key(5), replicas: 1)))
+        #expect(cluster.restored == [placement(5)])
+        expectEqual(cluster, 0..<20)
+    }
+
+    /// A scrub has read the copy when its lane hears of it: the leaf is set right once.
+    @Test func aScrubThatHasReadTheCopySetsNothingRight() {
+        var cluster = Self.cluster(scrubs: true, interval: 5)
+        for place in 0..<20 { put(place, "x\(place)", to: &cluster) }
+        cluster.waitingSalvages = []
+        cluster.loseBlock(of: key(5), at: 2)
+        cluster.reportDamage(of: key(5), at: 2)
+        let before = cluster.corrections
+        cluster.salvageWhileScrubbed(at: 2)
+        #expect(cluster.corrections == before + 1)
+        passes(&cluster, seconds: 5)
+        #expect(cluster.restored == [placement(5)])
+        expectEqual(cluster, 0..<20)
     }
 
     @Test func whereNothingIsLostItIsWholeAtOnce() {
