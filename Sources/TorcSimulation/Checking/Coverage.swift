@@ -26,6 +26,8 @@ package struct Coverage: Hashable, Sendable {
         case pruneStep, pruned, mixedVersions, upgraded
         /// Clients shared a read.
         case readShared
+        /// Clients were answered from memory.
+        case readCached
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,

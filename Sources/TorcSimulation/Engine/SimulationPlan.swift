@@ -195,6 +195,7 @@ package struct SimulationPlan: Sendable {
         drawScrub(&random)
         drawMending()
         drawVersions()
+        drawCache()
         if leastFaults > 0 { gather(&random) }
     }
 }

@@ -108,6 +108,7 @@ extension Simulation {
             note(nodes[node].name, key: key(of: observation), "observed \(describe(observation))")
             if case .mended = observation { coverage.note(.mended) }
             if case .readShared = observation { coverage.note(.readShared) }
+            if case .readCached(let key, let readers) = observation { noteCached(key, readers: readers) }
         }
     }
 
