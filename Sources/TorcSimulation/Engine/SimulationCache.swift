@@ -7,16 +7,18 @@ extension SimulationPlan {
     /// From a generator of their own. Where versions are mixed a bucket cannot have the property.
     mutating func drawCache() {
         var random = SeededGenerator(seed: seed ^ 0x4341_4348)
-        guard versions == nil, random.chance(350) else { return }
+        guard versions == nil, random.chance(500) else { return }
         for index in buckets.indices where buckets[index].copies > 1 && random.chance(800) {
-            buckets[index].properties.oneCacheMilliseconds = random.pick([2, 20, 100, 1_000])
-            guard random.chance(800) else { continue }
+            buckets[index].properties.oneCacheMilliseconds = random.pick([5, 50, 200, 1_000])
+            guard random.chance(900) else { continue }
             // No quorum that overlaps with what one replica says.
             buckets[index].properties.r = .one
             buckets[index].properties.w = buckets[index].copies > 2 ? random.pick([.one, .quorum]) : .one
             buckets[index].properties.dw = .count(0)
         }
-        mix.get = max(mix.get, 60)
+        // A key is kept that is asked for again before it is written.
+        mix.get = random.pick([60, 150, 400])
+        if random.chance(500) { thinkTime = min(thinkTime, .milliseconds(1)) }
     }
 }
 
