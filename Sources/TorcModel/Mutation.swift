@@ -53,6 +53,14 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A read takes the answer of one that has asked replicas before it came.
     case joinSentRead
 
+    // What is kept for reads at ONE.
+    /// An object is answered from memory for longer than its bucket allows.
+    case cacheOutlivesItsTime
+    /// A write is kept when it is in the log, before it is on disk.
+    case cacheUnsynced
+    /// What is kept, and what is being read, outlives a write of it.
+    case cacheSurvivesWrites
+
     // Membership's.
     /// Who is suspected says that it is alive in the incarnation in which it is suspected.
     case refuteInSameIncarnation

@@ -115,6 +115,10 @@ extension SeededGenerator {
         properties.nodeConfirms = UInt8.random(in: 0...n, using: &self)
         properties.notFoundOK = chance(2)
         properties.basicQuorum = chance(2)
+        if chance(2) {
+            properties.oneCacheMilliseconds = .random(
+                in: 1...UInt16(BucketProperties.maximumOneCacheMilliseconds), using: &self)
+        }
         return properties
     }
 

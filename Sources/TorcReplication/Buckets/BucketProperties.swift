@@ -41,8 +41,12 @@ package struct BucketProperties: Hashable, Sendable {
     package var notFoundOK = true
     /// With `notFoundOK` off: whether a quorum of "nothing here" ends a read early.
     package var basicQuorum = false
+    /// A read at ONE may be answered with what its coordinator read so long ago at most; 0: it never is.
+    package var oneCacheMilliseconds: UInt16 = 0
 
     package static let maximumCopies = 7
+    /// A reader waits longer for nothing that was written.
+    package static let maximumOneCacheMilliseconds = 10_000
 
     package init() {}
 
@@ -54,6 +58,9 @@ package struct BucketProperties: Hashable, Sendable {
         for (name, quorum) in [("r", r), ("w", w), ("pr", pr), ("pw", pw), ("dw", dw), ("rw", rw)] {
             let count = quorum.count(of: Int(n))
             if count > Int(n) { return .invalidQuorum(name: name, asked: count, n: Int(n)) }
+        }
+        if oneCacheMilliseconds > Self.maximumOneCacheMilliseconds {
+            return .invalidOneCache(asked: Int(oneCacheMilliseconds), limit: Self.maximumOneCacheMilliseconds)
         }
         if nodeConfirms > n { return .invalidQuorum(name: "node_confirms", asked: Int(nodeConfirms), n: Int(n)) }
         return nil

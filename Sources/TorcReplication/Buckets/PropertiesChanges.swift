@@ -72,6 +72,7 @@ extension BucketProperties {
         next.nodeConfirms = change.nodeConfirms ?? nodeConfirms
         next.notFoundOK = change.notFoundOK ?? notFoundOK
         next.basicQuorum = change.basicQuorum ?? basicQuorum
+        next.oneCacheMilliseconds = change.oneCacheMilliseconds ?? oneCacheMilliseconds
         return next
     }
 }

@@ -2,7 +2,10 @@
 // digest that tells them whether they hold the same.
 //
 //   u8 scope (0 type, 1 bucket) | prefixed type | bucket: prefixed name | varint stamp | u64be set by
-//   | u8 flags | u8 n | r w pr pw dw rw, a byte each | u8 node confirms
+//   | u8 flags | u8 n | r w pr pw dw rw, a byte each | u8 node confirms | u16be cache of ONE, if the flag says so
+//
+// The last field came after builds that take its flag for damage (`PeerFeatures.cachesOne`). Where it is zero it is not
+// there, and the bytes are theirs.
 //
 // A quorum is its count, or 253 one, 254 quorum, 255 all.
 
@@ -39,16 +42,19 @@ extension BucketProperties {
         static let notFoundOK: UInt8 = 2
         static let basicQuorum: UInt8 = 4
         static let inherits: UInt8 = 8
-        static let all: UInt8 = 15
+        static let oneCache: UInt8 = 16
+        static let all: UInt8 = 31
     }
 
     fileprivate func encode(inherits: Bool, into buffer: inout ByteBuffer) {
         buffer.writeInteger(
             (conflictMode == .lww ? Flag.lww : 0) | (notFoundOK ? Flag.notFoundOK : 0)
-                | (basicQuorum ? Flag.basicQuorum : 0) | (inherits ? Flag.inherits : 0))
+                | (basicQuorum ? Flag.basicQuorum : 0) | (inherits ? Flag.inherits : 0)
+                | (oneCacheMilliseconds > 0 ? Flag.oneCache : 0))
         buffer.writeInteger(n)
         for quorum in [r, w, pr, pw, dw, rw] { buffer.writeInteger(quorum.byte) }
         buffer.writeInteger(nodeConfirms)
+        if oneCacheMilliseconds > 0 { buffer.writeInteger(oneCacheMilliseconds) }
     }
 
     fileprivate static func decode(
@@ -68,6 +74,10 @@ extension BucketProperties {
         properties.dw = try Quorum(byte: try buffer.readFixed(UInt8.self, "properties"))
         properties.rw = try Quorum(byte: try buffer.readFixed(UInt8.self, "properties"))
         properties.nodeConfirms = try buffer.readFixed(UInt8.self, "properties")
+        if flags & Flag.oneCache != 0 {
+            properties.oneCacheMilliseconds = try buffer.readFixed(UInt16.self, "properties")
+            guard properties.oneCacheMilliseconds > 0 else { throw MalformedBytes(.notCanonical, "properties") }
+        }
         guard properties.refusal == nil else { throw MalformedBytes(.overLimit, "properties") }
         return (properties, flags & Flag.inherits != 0)
     }

@@ -17,6 +17,9 @@ package struct PropertiesTable: Hashable, Sendable {
 
     package var count: Int { entries.count }
 
+    /// Some bucket, or type, lets reads at ONE be answered from memory.
+    var cachesOne: Bool { entries.values.contains { $0.properties.oneCacheMilliseconds > 0 } }
+
     package func versioned(_ scope: PropertiesScope) -> VersionedProperties? { entries[scope.canonical] }
 
     /// All entries, ascending by scope.

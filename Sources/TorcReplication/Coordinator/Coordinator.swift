@@ -37,6 +37,8 @@ package struct Coordinator: Sendable {
     var requests: [RequestID: OperationID] = [:]
 
     var timers = Timers()
+    /// For reads at ONE.
+    var cache = ReadCache()
     private var latency = LatencyEstimate()
     private var window = ForwardWindow()
 
@@ -46,6 +48,7 @@ package struct Coordinator: Sendable {
             limits: configuration.limits, patience: LatencyEstimate().patience)
         lists = PreferenceLists(placement)
         self.properties = properties
+        cache.reset(isOn: properties.cachesOne, at: .zero)
         numbers = AskerNumbers(.requests, lane: configuration.lane, incarnation: configuration.incarnation)
     }
 
@@ -139,6 +142,7 @@ package struct Coordinator: Sendable {
         _ request: ClientRequest, for writer: Writer, _ properties: BucketProperties, _ deadline: MonotonicTime,
         _ now: Now, _ effects: inout [CoordinatorEffect]
     ) {
+        cache.changed(request.key, at: now.monotonic)
         do throws(Refusal) {
             try admit()
             try begin(request, for: writer, properties, deadline, now, &effects)
@@ -240,7 +244,10 @@ package struct Coordinator: Sendable {
         switch outcome {
         case nil: break
         case .done(let result):
-            if let put = puts.removeValue(forKey: id) { finish(put.writer, result, &effects) }
+            if let put = puts.removeValue(forKey: id) {
+                cache.changed(put.key, at: now.monotonic)
+                finish(put.writer, result, &effects)
+            }
         case .restamp:
             guard var put = puts.removeValue(forKey: id) else { return }
             effects.append(.observed(.lwwRestamped(put.key)))
@@ -261,6 +268,15 @@ package struct Coordinator: Sendable {
         let replicas = lists.replicas(of: key, copies: copies)
         let needed = try ReadQuorum(
             for: reader, options, properties, of: replicas, phase: lists.placement.phase)
+        var fillsCache = false
+        if properties.oneCacheMilliseconds > 0, needed.isOne, reader.clientCount > 0, options.nodeConfirms ?? 1 <= 1 {
+            if let held = cache.held(key, milliseconds: properties.oneCacheMilliseconds, at: now.monotonic) {
+                effects.append(.observed(.readCached(key, readers: reader.clientCount)))
+                deliver(.found(held.object, held.participation), to: reader, key, now, &effects)
+                return
+            }
+            fillsCache = cache.isAskedAgain(key, milliseconds: properties.oneCacheMilliseconds, at: now.monotonic)
+        }
         let fallbacks = needed.isSloppy ? lists.fallbacks(of: key, copies: copies) : []
         var get = GetOperation(
             id: id, key: key, reader: reader, options: options, properties: properties, replicas: replicas,
@@ -272,6 +288,7 @@ package struct Coordinator: Sendable {
             return
         }
         let wake = get.wakeTime
+        get.fillsCache = fillsCache
         get.scheduled = wake
         gets[id] = get
         openReads += reader.clientCount
@@ -301,6 +318,7 @@ package struct Coordinator: Sendable {
         guard var get = gets[id] else { return }
         let reader = get.reader
         openReads -= reader.clientCount
+        if get.fillsCache { keep(get, outcome) }
         if get.isFinished || lingering >= view.limits.operations {
             gets[id] = nil
         } else {
@@ -310,6 +328,14 @@ package struct Coordinator: Sendable {
             reschedule(id, get, now)
         }
         deliver(outcome, to: reader, get.key, now, &effects)
+    }
+
+    /// Where no stand-in helped: what those keep is not what a replica holds.
+    private mutating func keep(_ get: GetOperation, _ outcome: GetOutcome) {
+        guard case .found(_, let participation) = outcome, participation.fallbacks == 0, let seen = get.seen else {
+            return
+        }
+        cache.keep(seen.object, body: seen.body, of: get.key, by: participation, readAt: get.begunAt)
     }
 
     private mutating func reschedule(_ id: OperationID, _ get: GetOperation, _ now: Now) {
@@ -335,7 +361,9 @@ package struct Coordinator: Sendable {
         case .deletion(let id):
             guard let delete = deletes.removeValue(forKey: id) else { return }
             switch delete.read(outcome) {
-            case .done(let result): finish(delete.writer, result, &effects)
+            case .done(let result):
+                cache.changed(key, at: now.monotonic)
+                finish(delete.writer, result, &effects)
             case .write(let context): add(delete.write(context, id: id), id, now, &effects)
             }
         }
@@ -370,6 +398,9 @@ package struct Coordinator: Sendable {
         case .wrote(let outcome): wrote(id, outcome, from: view.node, now, &effects)
         case .minted(let minted):
             guard let place = puts.index(forKey: id) else { return }
+            if Mutation.cacheUnsynced.isActive {
+                cache.keepUnsynced(minted, of: puts.values[place].key, at: now.monotonic)
+            }
             conclude(id, puts.values[place].minted(minted, view, now, &effects), now, &effects)
         case .mintSynced:
             guard let place = puts.index(forKey: id) else { return }
@@ -410,7 +441,9 @@ package struct Coordinator: Sendable {
         _ id: OperationID, _ outcome: ReadOutcome, of target: NodeID, from node: NodeID, _ now: Now,
         _ effects: inout [CoordinatorEffect]
     ) {
-        settle(id, gets[id]?.hintAnswered(outcome, of: target, by: node, view, now.monotonic, &effects), now, &effects)
+        let result = gets[id]?.hintAnswered(outcome, of: target, by: node, view, now.monotonic, &effects)
+        if cache.isOn, let get = gets[id], let seen = get.seen { cache.saw(seen.object, of: get.key) }
+        settle(id, result, now, &effects)
     }
 
     /// A message of a peer, or of another lane of this node.
@@ -441,6 +474,9 @@ package struct Coordinator: Sendable {
         guard let place = gets.index(forKey: id) else { return }
         let result = gets.values[place].answered(outcome, by: node, view, &latency, now.monotonic, &effects)
         view.patience = latency.patience
+        if cache.isOn, case .object = outcome, let seen = gets.values[place].seen {
+            cache.saw(seen.object, of: gets.values[place].key)
+        }
         settle(id, result, now, &effects)
     }
 
@@ -505,6 +541,7 @@ package struct Coordinator: Sendable {
     /// What is under way goes on by the new ring: writes with what they have reached, reads and listings anew.
     package mutating func ringChanged(_ placement: Placement, _ now: Now, _ effects: inout [CoordinatorEffect]) {
         lists = PreferenceLists(placement)
+        cache.reset(isOn: cache.isOn, at: now.monotonic)
         window.forget(placement.isFenced)
         for id in deletes.keys.sorted() {
             guard let delete = deletes[id],
@@ -535,8 +572,14 @@ package struct Coordinator: Sendable {
         for id in listings.keys.sorted() { listings[id]!.ringChanged(&lists) }
     }
 
-    package mutating func propertiesChanged(_ entries: [PropertiesEntry]) {
+    package mutating func propertiesChanged(_ entries: [PropertiesEntry], _ now: Now) {
         for entry in entries { properties.merge(entry) }
+        cache.reset(isOn: properties.cachesOne, at: now.monotonic)
+    }
+
+    /// A record of it is written here: as a replica's, or for one.
+    mutating func recordChanged(_ key: ObjectKey, _ now: Now) {
+        if cache.isOn { cache.changed(key, at: now.monotonic) }
     }
 
     // MARK: Time
@@ -567,13 +610,17 @@ package struct Coordinator: Sendable {
         case .put:
             if now.monotonic >= puts[id]!.deadline {
                 let put = puts.removeValue(forKey: id)!
+                cache.changed(put.key, at: now.monotonic)
                 finish(put.writer, put.timedOut(), &effects)
             } else {
                 puts[id]!.impatient(view, &effects)
                 wakePut(id, before: puts[id]!.deadline, now)
             }
         case .forward:
-            if let forward = forwards.removeValue(forKey: id) { finish(forward.writer, forward.lost, &effects) }
+            if let forward = forwards.removeValue(forKey: id) {
+                cache.changed(forward.request.key, at: now.monotonic)
+                finish(forward.writer, forward.lost, &effects)
+            }
         case .list: endListing(id, with: .failed(partition: listings[id]!.currentPartition), &effects)
         case .page:
             guard let listing = pages.removeValue(forKey: id) else { return }

@@ -18,8 +18,11 @@ extension Coordinator {
             throw .unreachable(needed: needed, reachable: 0)
         }
         let id = register(writer)
+        // Who coordinates it goes by what it keeps itself.
+        var told = properties
+        told.oneCacheMilliseconds = 0
         let message = ForwardedWrite(
-            operation: id, incarnation: view.incarnation, request: request, properties: properties,
+            operation: id, incarnation: view.incarnation, request: request, properties: told,
             remaining: deadline.duration(since: now.monotonic))
         forwards[id] = ForwardedOperation(
             writer: writer, target: target, needed: needed, deadline: deadline, request: request,
@@ -50,6 +53,7 @@ extension Coordinator {
     ) {
         guard let operation = forwards[id], operation.target == node else { return }
         forwards[id] = nil
+        cache.changed(operation.request.key, at: now.monotonic)
         if case .refused(.unreadable) = result,
             forwardPast(
                 operation.unreadable + [operation.target], operation.request, for: operation.writer,
@@ -69,6 +73,7 @@ extension Coordinator {
     /// Whoever coordinates it will not be heard of again.
     mutating func lost(_ id: OperationID, _ now: Now, _ effects: inout [CoordinatorEffect]) {
         guard let operation = forwards.removeValue(forKey: id) else { return }
+        cache.changed(operation.request.key, at: now.monotonic)
         if Mutation.forwardAgainAfterSend.isActive {
             write(operation.request, for: operation.writer, operation.properties, operation.deadline, now, &effects)
             return

@@ -88,7 +88,7 @@ struct GetOperation: Sendable {
     private let epoch: UInt64
     private let node: NodeID
     /// Among those that are read.
-    private let begunAt: MonotonicTime
+    let begunAt: MonotonicTime
     private let own: Int?
     private let fallbacks: [NodeID]
     /// Their places follow those of the replicas.
@@ -97,6 +97,8 @@ struct GetOperation: Sendable {
     private(set) var deadline: MonotonicTime
     /// When the coordinator's timer for it is set.
     var scheduled: MonotonicTime
+    /// What it finds is kept for others.
+    var fillsCache = false
 
     private var phase: Phase
     /// Who was asked, who has answered what, who will not.
@@ -147,6 +149,9 @@ struct GetOperation: Sendable {
     var isOpen: Bool {
         if case .repairing = phase { false } else { true }
     }
+
+    /// What its answers come to, and its canonical bytes.
+    var seen: (object: VersionedObject, body: ByteBuffer)? { merged.map { ($0.object, $0.body) } }
 
     /// Nothing more can come of it.
     var isFinished: Bool { !isOpen && waiting.isEmpty }

@@ -28,6 +28,9 @@ package struct ReadQuorum: Hashable, Sendable {
     /// The same, of the list that reads do not go to, while copies move.
     package var writeBackThere: Int?
 
+    /// One answer of any replica will do, and nothing overlaps with what it says.
+    var isOne: Bool { needed == 1 && primaries == 0 && writeBack == nil && writeBackThere == nil }
+
     /// No more than there are.
     mutating func limit(to count: Int) {
         needed = min(needed, count)

@@ -137,6 +137,11 @@ package struct Control: Sendable {
         _ request: RequestID, _ scope: PropertiesScope, _ change: PropertiesChange, _ holdsData: Bool,
         _ deadline: MonotonicTime, _ now: Now, _ effects: inout [ControlEffect]
     ) {
+        if change.oneCacheMilliseconds ?? 0 > 0,
+            let old = linked.first(where: { !knowsCache($0) && members.contains($0) })
+        {
+            return effects.append(.answer(request, .refused(.notKnownToAll(name: "one_cache_ms", member: old))))
+        }
         switch accepted.changed(scope, by: change, holdsData: holdsData, members: members.count, at: now.wall, by: node)
         {
         case .success(let entry): store(request, entry, deadline, &effects)
@@ -199,7 +204,7 @@ package struct Control: Sendable {
         }
         for (operation, change) in changes
         where change.holders.contains(node) && !change.holders.contains(peer) && members.contains(peer) {
-            effects.append(.send(.properties(operation, [change.entry]), to: peer))
+            send([change.entry], operation, to: peer, &effects)
         }
     }
 
@@ -214,7 +219,7 @@ package struct Control: Sendable {
         for (peer, operation) in store.acknowledge { effects.append(.send(.propertiesStored(operation), to: peer)) }
         guard let operation = store.change, let entry = changes[operation]?.entry else { return }
         for peer in linked where members.contains(peer) {
-            effects.append(.send(.properties(operation, [entry]), to: peer))
+            send([entry], operation, to: peer, &effects)
         }
         confirmed(operation, by: node, &effects)
     }
@@ -279,9 +284,19 @@ package struct Control: Sendable {
         let entries = table.sorted
         for start in stride(from: 0, to: entries.count, by: Self.entriesInMessage) {
             let chunk = Array(entries[start..<min(start + Self.entriesInMessage, entries.count)])
-            effects.append(.send(.properties(numbers.nextOperation(), chunk), to: peer))
+            send(chunk, numbers.nextOperation(), to: peer, &effects)
         }
     }
+
+    /// Without those that an older build cannot read: it is sent them when it has been upgraded.
+    private func send(
+        _ entries: [PropertiesEntry], _ operation: OperationID, to peer: NodeID, _ effects: inout [ControlEffect]
+    ) {
+        let known = knowsCache(peer) ? entries : entries.filter { !$0.needsCachesOne }
+        if !known.isEmpty { effects.append(.send(.properties(operation, known), to: peer)) }
+    }
+
+    private func knowsCache(_ peer: NodeID) -> Bool { features[peer]?.contains(.cachesOne) ?? false }
 }
 
 extension PropertiesTable {

@@ -16,6 +16,7 @@ package struct PropertiesChange: Hashable, Sendable {
     package var nodeConfirms: UInt8?
     package var notFoundOK: Bool?
     package var basicQuorum: Bool?
+    package var oneCacheMilliseconds: UInt16?
 
     package init() {}
 }
@@ -36,6 +37,9 @@ package enum PropertiesRefusal: Error, Hashable, Sendable {
     /// An `lww` bucket stays one: the versions that it dropped cannot be had back.
     case conflictModeFixed
     case invalidQuorum(name: String, asked: Int, n: Int)
+    case invalidOneCache(asked: Int, limit: Int)
+    /// A member's build does not know the property.
+    case notKnownToAll(name: String, member: NodeID)
     /// The type is Redis's databases': their last write wins, and there are no others in it.
     case reservedType
     /// So many buckets and types have properties of their own already; the others take their type's.
@@ -51,6 +55,10 @@ package enum PropertiesRefusal: Error, Hashable, Sendable {
             "allow_mult cannot be switched on again: versions that the bucket has dropped cannot be had back"
         case .invalidQuorum(let name, let asked, let n):
             "Specified \(name) value of \(asked) is invalid for a bucket n value of \(n)"
+        case .invalidOneCache(let asked, let limit):
+            "one_cache_ms of \(asked) is invalid: it must be 0 to \(limit)"
+        case .notKnownToAll(let name, let member):
+            "\(name) cannot be set while a member's build does not know it: upgrade node \(member) first"
         case .reservedType:
             "the bucket type 'redis' is reserved for Redis's databases, 0 to 15, in which the last write wins: "
                 + "take another name for a type of your own"

@@ -195,7 +195,7 @@ package struct Lane: Sendable {
             mending.ringChanged(placement, now)
             salvage.ringChanged(now)
         case .propertiesChanged(let entries):
-            coordinator.propertiesChanged(entries)
+            coordinator.propertiesChanged(entries, now)
             repair.propertiesChanged(coordinator.properties, now)
             reaper.propertiesChanged(coordinator.properties, now)
             mending.propertiesChanged(coordinator.properties)
@@ -523,6 +523,7 @@ package struct Lane: Sendable {
         case .read(let token, let place, let key): effects.append(.read(token, place, key))
         case .write(let write):
             scrub.changed(write.leaves)
+            coordinator.recordChanged(write.key, now)
             effects.append(.write(write))
         case .correct(let change):
             scrub.changed([change])

@@ -233,6 +233,8 @@ package enum LaneObservation: Hashable, Sendable {
     case readRepaired(ObjectKey, replicas: Int)
     /// So many clients share one read.
     case readShared(ObjectKey, readers: Int)
+    /// So many clients are answered with what was read a moment ago. Their answers follow.
+    case readCached(ObjectKey, readers: Int)
     /// A replica asked beyond R because another was slow.
     case speculativeRead
     case actorRetired(ObjectKey, Actor)

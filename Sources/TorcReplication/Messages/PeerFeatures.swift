@@ -13,15 +13,22 @@ package struct PeerFeatures: OptionSet, Hashable, Sendable {
     /// Takes part in rounds that prune version vectors: `ReapStep.minting` and `.prune`, `ReapAnswer.minting`.
     package static let prunesVectors = PeerFeatures(rawValue: 1)
 
+    /// Knows the property `one_cache_ms` of a bucket.
+    package static let cachesOne = PeerFeatures(rawValue: 2)
+
     /// All that this build has.
-    package static let supported: PeerFeatures = [.prunesVectors]
+    package static let supported: PeerFeatures = [.prunesVectors, .cachesOne]
 
     /// For people, ascending by bit.
     package var names: [String] {
         (0..<UInt64.bitWidth).compactMap { bit in
             let feature = PeerFeatures(rawValue: 1 << UInt64(bit))
             guard contains(feature) else { return nil }
-            return feature == .prunesVectors ? "prunes-vectors" : "bit-\(bit)"
+            switch feature {
+            case .prunesVectors: return "prunes-vectors"
+            case .cachesOne: return "caches-one"
+            default: return "bit-\(bit)"
+            }
         }
     }
 }
@@ -34,7 +41,14 @@ extension PeerMessage {
             if case .step(let step, _) = question.subject, step.isPruning { return .prunesVectors }
             return []
         case .reaped(_, .minting): return .prunesVectors
+        case .properties(_, let entries): return entries.contains(where: \.needsCachesOne) ? .cachesOne : []
+        case .forward(let forward): return forward.properties.oneCacheMilliseconds > 0 ? .cachesOne : []
         default: return []
         }
     }
+}
+
+extension PropertiesEntry {
+    /// Older builds cannot read it.
+    var needsCachesOne: Bool { versioned.properties.oneCacheMilliseconds > 0 }
 }

@@ -128,10 +128,11 @@ package struct RingAgreement: Sendable {
         guard state.contains(node) else { return refuse(.notMember) }
         switch order {
         case .stage(let change):
-            if let refusal = RingPlan.refusal(of: change, after: record.staged, in: state) {
+            let others = change.others(of: record.staged)
+            if let refusal = RingPlan.refusal(of: change, after: others, in: state) {
                 return refuse(.staging(refusal))
             }
-            record.staged.append(change)
+            record.staged = others + [change]
             store(&effects)
             emit(.answer(request, .staged(record.staged)), &effects)
         case .plan:

@@ -32,6 +32,12 @@ package enum StagedChange: Hashable, Sendable {
         }
     }
 
+    /// What stays staged beside it: the join of a node that takes another's place becomes the replacement.
+    func others(of staged: [StagedChange]) -> [StagedChange] {
+        guard case .replace(_, let member) = self else { return staged }
+        return staged.filter { $0 != .join(member) }
+    }
+
     var isFencing: Bool {
         switch self {
         case .join, .leave: false

@@ -557,6 +557,8 @@ final class LaneDriver: @unchecked Sendable {
             logger.debug("stale replicas repaired", metadata: ["key": "\(key)", "replicas": "\(replicas)"])
         case .readShared(_, let readers):
             metrics.sharedReads += UInt64(readers - 1)
+        case .readCached(_, let readers):
+            metrics.cachedReads += UInt64(readers)
         case .speculativeRead:
             metrics.speculativeReads += 1
         case .actorRetired(let key, let actor):

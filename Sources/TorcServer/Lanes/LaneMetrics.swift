@@ -52,6 +52,8 @@ struct LaneMetrics: Sendable {
     var speculativeReads: UInt64 = 0
     /// Reads that were answered by another's.
     var sharedReads: UInt64 = 0
+    /// Reads at ONE that were answered with what was read before.
+    var cachedReads: UInt64 = 0
     var overloads: UInt64 = 0
     var unreadableRecords: UInt64 = 0
     var restampedWrites: UInt64 = 0
@@ -120,6 +122,7 @@ struct LaneMetrics: Sendable {
         Counter(name: "read_repairs", path: \.readRepairs),
         Counter(name: "speculative_reads", path: \.speculativeReads),
         Counter(name: "shared_reads", path: \.sharedReads),
+        Counter(name: "cached_reads", path: \.cachedReads),
         Counter(name: "overloads", path: \.overloads), Counter(name: "unreadable_records", path: \.unreadableRecords),
         Counter(name: "restamped_writes", path: \.restampedWrites),
         Counter(name: "ignored_forwards", path: \.ignoredForwards),

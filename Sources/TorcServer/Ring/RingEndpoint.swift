@@ -179,7 +179,7 @@ final class RingEndpoint: Sendable {
         return node
     }
 
-    /// The new node has asked to join: that is taken back, and the replacement staged, with all else as it was.
+    /// The new node has asked to join: that becomes the replacement, in one step, with all else as it was.
     private func replace(_ old: NodeID, by name: String) async throws -> Response {
         let control = loops.control!
         let staged = try await control.eventLoop.submit { control.agreement.record.staged }.get()
@@ -193,14 +193,7 @@ final class RingEndpoint: Sendable {
             throw Failure.refused(
                 "\(name) has not asked this node to join: start it with --join and this node's address")
         }
-        _ = try await order(.abort)
-        for change in staged where change != .join(member) { _ = try await order(.stage(change)) }
-        do {
-            return try await stage(.replace(old, by: member))
-        } catch {
-            _ = try await order(.stage(.join(member)))
-            throw error
-        }
+        return try await stage(.replace(old, by: member))
     }
 
     private func commit(_ parameters: [String: String]) async throws -> Response {

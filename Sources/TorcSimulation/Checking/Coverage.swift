@@ -28,6 +28,8 @@ package struct Coverage: Hashable, Sendable {
         case readShared
         // A partition was made anew with lost leaves; it was compared with all co-owners.
         case salvaged, restored
+        /// Clients were answered from memory.
+        case readCached
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,

@@ -16,6 +16,8 @@ package struct Violation: Error, Hashable, Sendable, CustomStringConvertible {
         case lostWrite
         /// A quorum read missed what an earlier quorum had acknowledged or shown.
         case staleRead
+        /// An answer from memory is older than its bucket allows, or than a write that its node has answered.
+        case staleCache
         /// Of two acknowledged `lww` writes, one after the other, the first stands.
         case lostUpdate
         /// One dot names two versions.

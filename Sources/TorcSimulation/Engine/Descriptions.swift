@@ -218,7 +218,7 @@ extension Simulation {
         switch observation {
         case .readRepaired(let key, _), .actorRetired(let key, _), .unreadableRecord(let key), .lwwRestamped(let key),
             .staleWrite(let key), .mended(let key, _), .notMended(let key, _), .scrubbed(.unreadableRecord(let key)),
-            .readShared(let key, _):
+            .readShared(let key, _), .readCached(let key, _):
             keyIndex[key]
         default: nil
         }
@@ -229,6 +229,7 @@ extension Simulation {
         case .readRepaired(let key, let replicas): "read repair of \(name(key)) on \(replicas)"
         case .actorRetired(let key, let actor): "actor \(actor) of \(name(key)) retired"
         case .readShared(let key, let readers): "\(readers) reads of \(name(key)) are one"
+        case .readCached(let key, let readers): "\(readers) reads of \(name(key)) from memory"
         case .unreadableRecord(let key): "unreadable \(name(key))"
         case .mended(let key, let replicas): "mended \(name(key)) with what \(replicas) hold"
         case .lwwRestamped(let key): "restamped \(name(key))"

@@ -84,6 +84,11 @@ package final class Simulation {
     /// By key, entries that were pruned from vectors: all replicas had seen them.
     var pruned: [Int: VersionVector] = [:]
     var ringChecker: RingChecker
+    var cacheChecker = CacheChecker()
+    /// So many of the next answers are from memory.
+    var cachedAnswers = 0
+    /// The keys of requests that are not answered, of buckets that allow it.
+    var cacheableKeys: [ClientRequestID: Int] = [:]
     var operators: [RingOperator] = []
     /// By key, the copies of the shortest list that it ever had.
     var leastCopies: [Int]

@@ -198,6 +198,7 @@ package struct SimulationPlan: Sendable {
         drawMending()
         drawSalvage()
         drawVersions()
+        drawCache()
         if leastFaults > 0 { gather(&random) }
     }
 }

@@ -113,6 +113,7 @@ extension Simulation {
             if case .salvaged(_, let lost) = observation, lost > 0 { coverage.note(.salvaged) }
             if case .restored = observation { coverage.note(.restored) }
             if case .readShared = observation { coverage.note(.readShared) }
+            if case .readCached(let key, let readers) = observation { noteCached(key, readers: readers) }
         }
     }
 

@@ -129,6 +129,7 @@ extension Simulation {
         let lane = LaneConfiguration.lane(
             of: plan.ringSize.partition(of: request.key.position), laneCount: nodes[node].laneCount)
         let (id, requestID, deadline) = open(operation, client: client, key: key, node: node, lane: lane)
+        if cacheMilliseconds(key) > 0 { cacheableKeys[id] = key }
         note("c\(client)", key: key, "\(nodes[node].name)! \(describe(request, operation))")
         enqueue(.client(requestID, request, deadline: deadline), node: node, lane: lane)
         if client >= 0, clients[client].random.chance(plan.cancelPerMille) {
@@ -187,13 +188,17 @@ extension Simulation {
                     .wrongAnswer,
                     "node \(nodes[process.node].name) answers request \(request.rawValue), which is not open"))
         }
+        let isFromMemory = noteAnswer(answer, of: id, process)
         guard let open = clients.open[id] else { return }
         clients.open[id]!.isAnswered = true
+        clients.open[id]!.isFromMemory = isFromMemory
         clients.open[id]!.expired = expired(key: open.key, by: answer.isOfGet ? process.node : nil)
         switch (open.operation, answer) {
         case (.read(_, _, _), .get(let answer)):
             if case .found(let object, _) = answer {
-                checkShown(object, key: open.key)
+                // A copy may have gone bad since it was read.
+                let mayBeGone = isFromMemory && (plan.faults.damageRecord > 0 || plan.mayFence)
+                if !mayBeGone { checkShown(object, key: open.key) }
                 checkExpiry(object, key: open.key, by: process.node)
             }
         case (.write(let clientRequest, let write), .write(let answer)):
@@ -419,7 +424,7 @@ extension Simulation {
 
     private func observe(_ values: [Int], _ open: OpenRequest, _ client: Int, quorum: Int) {
         let read = ReadObservation(
-            key: open.key, client: client, invoked: open.invoked, ended: now, values: values, quorum: quorum,
+            key: open.key, client: client, invoked: instant(of: open), ended: now, values: values, quorum: quorum,
             expired: open.expired)
         let checker = ReadChecker()
         report(checker.check(read, in: history))

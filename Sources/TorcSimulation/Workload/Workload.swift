@@ -70,6 +70,7 @@ struct OpenRequest {
     var otherListings = 0
     /// The node has answered; the answer is on its way.
     var isAnswered = false
+    var isFromMemory = false
     /// Writes that its answer may leave out as expired.
     var expired: Set<Int> = []
 }

@@ -67,7 +67,9 @@ package enum RiakText {
     package static func text(of refusal: PropertiesRefusal) -> String {
         switch refusal {
         case .shuttingDown: shuttingDown
-        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes, .reservedType:
+        case .copiesFixed, .invalidCopies, .conflictModeFixed, .invalidQuorum, .tooManyScopes, .reservedType,
+            .invalidOneCache,
+            .notKnownToAll:
             refusal.text
         }
     }

@@ -95,6 +95,23 @@ import TorcReplication
         }
     }
 
+    /// Builds that do not know the last field read a bucket that does not have it.
+    @Test func whatABucketDoesNotHaveTakesNoBytes() throws {
+        var properties = BucketProperties()
+        var bytes = ByteBuffer()
+        properties.encode(into: &bytes)
+        #expect(Array(bytes.readableBytesView) == [2, 3, 254, 254, 0, 0, 254, 254, 0])
+        properties.oneCacheMilliseconds = 300
+        bytes.clear()
+        properties.encode(into: &bytes)
+        #expect(Array(bytes.readableBytesView) == [18, 3, 254, 254, 0, 0, 254, 254, 0, 1, 44])
+        #expect(try BucketProperties(decoding: &bytes) == properties)
+        var nothing = ByteBuffer(bytes: [18, 3, 254, 254, 0, 0, 254, 254, 0, 0, 0] as [UInt8])
+        #expect(throws: MalformedBytes.self) { try BucketProperties(decoding: &nothing) }
+        var tooLong = ByteBuffer(bytes: [18, 3, 254, 254, 0, 0, 254, 254, 0, 39, 17] as [UInt8])
+        #expect(throws: MalformedBytes.self) { try BucketProperties(decoding: &tooLong) }
+    }
+
     @Test func whatNoBucketMayHave() {
         var properties = BucketProperties()
         #expect(properties.refusal == nil)

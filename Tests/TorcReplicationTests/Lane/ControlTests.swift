@@ -63,7 +63,9 @@ import TorcReplication
         }
 
         mutating func stored() -> [String] { handle(.propertiesStored(lastStore)) }
-        mutating func up(_ peer: UInt64) -> [String] { handle(.peerUp(NodeID(rawValue: peer))) }
+        mutating func up(_ peer: UInt64, _ features: PeerFeatures = .supported) -> [String] {
+            handle(.peerUp(NodeID(rawValue: peer), features))
+        }
         mutating func hears(_ peer: UInt64, _ message: PeerMessage) -> [String] {
             handle(.peer(from: NodeID(rawValue: peer), message))
         }
@@ -104,6 +106,28 @@ import TorcReplication
             scope: Self.bucket,
             versioned: VersionedProperties(
                 properties: properties, stamp: HybridTimestamp(rawValue: stamp), setBy: NodeID(rawValue: node)))
+    }
+
+    /// A member of an older build could not read what it is told, nor its own folder after that.
+    @Test func aPropertyThatAMemberDoesNotKnowIsNotSet() {
+        var node = Dialogue()
+        _ = node.up(2)
+        _ = node.up(3, .prunesVectors)
+        #expect(
+            node.set { $0.oneCacheMilliseconds = 50 }
+                == ["answer: refused notKnownToAll(name: \"one_cache_ms\", member: \(NodeID(rawValue: 3)))"])
+        #expect(node.set { $0.oneCacheMilliseconds = 0 } == ["store 1"], "nobody need know what is not there")
+        #expect(
+            node.set { $0.oneCacheMilliseconds = 10_001 }.first?.hasPrefix("answer: refused") == true)
+        _ = node.stored()
+        _ = node.handle(.peerDown(NodeID(rawValue: 3)))
+        #expect(node.set { $0.oneCacheMilliseconds = 50 } == ["store 1"])
+        #expect(node.stored() == ["lanes: 1", "2: properties 1"])
+        // It comes back as it was: what it can read it is told, and no more.
+        _ = node.up(3, .prunesVectors)
+        #expect(node.hears(3, .propertiesDigest(ContentHash(rawValue: 1))) == [])
+        _ = node.up(3)
+        #expect(node.hears(3, .propertiesDigest(ContentHash(rawValue: 1))) == ["3: properties 1"])
     }
 
     @Test func durableHereThenToldThenAMajority() {

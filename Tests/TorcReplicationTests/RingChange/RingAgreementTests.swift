@@ -26,6 +26,28 @@ import TorcReplication
         #expect(cluster.epoch(2) == 2)
     }
 
+    /// A crash in between leaves what was staged before, or all of what was asked for.
+    @Test func aJoinBecomesAReplacementInOneStep() {
+        var cluster = RingDialogue(members: 3, others: 1)
+        let fourth = ClusterMember(claim: ClaimMember(node: node(4)))
+        let replacement = StagedChange.replace(node(2), by: fourth)
+        cluster.order(.stage(RingDialogue.joiner(4)))
+        cluster.order(.stage(.leave(node(3))))
+        let before: [StagedChange] = [RingDialogue.joiner(4), .leave(node(3))]
+        cluster.order(.stage(.replace(node(9), by: fourth)))
+        #expect(cluster.answers.last == .refused(.staging(.notMember(node(9)))))
+        #expect(cluster.disks[1]!.staged == before)
+
+        cluster.storesAtOnce = false
+        cluster.order(.stage(replacement))
+        #expect(cluster.stores[1]!.count == 1)
+        #expect(cluster.disks[1]!.staged == before)
+        cluster.finishStores(at: 1)
+        #expect(cluster.answers.last == .staged([.leave(node(3)), replacement]))
+        cluster.start(1)
+        #expect(cluster.machines[1]!.record.staged == [.leave(node(3)), replacement])
+    }
+
     @Test func whatIsShownIsWhatIsCommitted() {
         var cluster = RingDialogue(members: 3, others: 2)
         cluster.order(.stage(RingDialogue.joiner(4)))

@@ -315,14 +315,16 @@ private func respond(
         change.w = .count(3)
         change.nodeConfirms = 2
         change.notFoundOK = false
+        change.oneCacheMilliseconds = 50
         #expect(
             set(
-                #"{"props":{"n_val":5,"allow_mult":false,"r":"one","w":3,"pw":"default","node_confirms":2,"notfound_ok":false,"precommit":[],"search":false,"young_vclock":20,"linkfun":{"mod":"m","fun":"f"}}}"#
+                #"{"props":{"n_val":5,"allow_mult":false,"r":"one","w":3,"pw":"default","node_confirms":2,"notfound_ok":false,"one_cache_ms":50,"precommit":[],"search":false,"young_vclock":20,"linkfun":{"mod":"m","fun":"f"}}}"#
             ) == "\(change)")
         #expect(set("{}") == "The body must be JSON: {\"props\":{…}}\n")
         #expect(set("nonsense") == "The body must be JSON: {\"props\":{…}}\n")
         #expect(set("") == "The body must be JSON: {\"props\":{…}}\n")
         #expect(set(#"{"props":{"n_val":"many"}}"#) == "Bucket property n_val must be an integer\n")
+        #expect(set(#"{"props":{"one_cache_ms":-1}}"#) == "Bucket property one_cache_ms must be an integer\n")
         #expect(set(#"{"props":{"allow_mult":1}}"#) == "Bucket property allow_mult must be true or false\n")
         #expect(
             set(#"{"props":{"r":"most"}}"#)

@@ -20,7 +20,7 @@ struct SetBucketCommand: AsyncParsableCommand {
             tells the others when it runs again, and the later change wins everywhere: one folder is enough.
 
             Names are Riak's: r, w, pr, pw, dw, rw (a number, one, quorum, all), node_confirms, notfound_ok, basic_quorum, allow_mult,
-            last_write_wins. n_val is set on a running cluster alone, which asks all its nodes whether the bucket holds data.
+            last_write_wins; and Torc's own one_cache_ms. n_val is set on a running cluster alone, which asks all its nodes whether the bucket holds data.
             """)
 
     @OptionGroup var folder: FolderOptions
@@ -89,6 +89,9 @@ extension PropertiesChange {
             nodeConfirms = count
         case "notfound_ok": notFoundOK = try flag()
         case "basic_quorum": basicQuorum = try flag()
+        case "one_cache_ms":
+            guard let count = UInt16(text) else { throw ValidationError("\(name): say a number of milliseconds") }
+            oneCacheMilliseconds = count
         case "allow_mult": conflictMode = try flag() ? .siblings : .lww
         case "last_write_wins": conflictMode = try flag() ? .lww : .siblings
         case "n_val":

@@ -51,6 +51,9 @@ extension PropertiesChange {
             case "node_confirms": nodeConfirms = try count(name, value)
             case "notfound_ok": notFoundOK = try flag(name, value)
             case "basic_quorum": basicQuorum = try flag(name, value)
+            case "one_cache_ms":
+                guard case .integer(let count) = value, count >= 0 else { throw bad(name, "an integer") }
+                oneCacheMilliseconds = UInt16(clamping: count)
             case "precommit", "postcommit": try refuse(name, unless: value == .array([]))
             case "search", "consistent", "write_once": try refuse(name, unless: value == .bool(false))
             case "search_index", "datatype": try refuse(name, unless: false)
@@ -69,7 +72,8 @@ extension BucketProperties {
             ("n_val", .integer(Int(n))), ("allow_mult", .bool(conflictMode == .siblings)),
             ("last_write_wins", .bool(conflictMode == .lww)), ("r", r.json), ("w", w.json), ("pr", pr.json),
             ("pw", pw.json), ("dw", dw.json), ("rw", rw.json), ("node_confirms", .integer(Int(nodeConfirms))),
-            ("notfound_ok", .bool(notFoundOK)), ("basic_quorum", .bool(basicQuorum)), ("precommit", .array([])),
+            ("notfound_ok", .bool(notFoundOK)), ("basic_quorum", .bool(basicQuorum)),
+            ("one_cache_ms", .integer(Int(oneCacheMilliseconds))), ("precommit", .array([])),
             ("postcommit", .array([])), ("chash_keyfun", RiakFunction.keyHash.json),
             ("linkfun", RiakFunction.linkWalk.json), ("search", .bool(false)), ("consistent", .bool(false)),
             ("write_once", .bool(false)),
