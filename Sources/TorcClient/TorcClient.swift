@@ -226,9 +226,14 @@ public final class TorcClient: Sendable {
     public func properties(
         ofBucket bucket: String, type: String = ""
     ) async throws(TorcError) -> TorcBucketProperties {
-        let answer = try await ask(
-            RiakClientMessages.properties(type: ByteBuffer(string: type), bucket: ByteBuffer(string: bucket)),
-            isWrite: false)
+        try await properties(ofBucket: ByteBuffer(string: bucket), type: ByteBuffer(string: type))
+    }
+
+    /// The same of a name that need not be text.
+    package func properties(
+        ofBucket bucket: ByteBuffer, type: ByteBuffer
+    ) async throws(TorcError) -> TorcBucketProperties {
+        let answer = try await ask(RiakClientMessages.properties(type: type, bucket: bucket), isWrite: false)
         return TorcBucketProperties(
             try Self.read(answer) { frame throws(RiakAnswerError) in try RiakClientMessages.properties(frame) })
     }

@@ -93,10 +93,11 @@ extension FolderReader {
     /// What its tables say that they hold, with what the log adds; a key that was written again counts once for each table.
     package func estimatedKeys(of family: StoredFamily) -> UInt64 {
         // RocksDB's own estimate counts only tables that were opened since the start.
-        let tables = text(of: "rocksdb.aggregated-table-properties", in: family) ?? ""
+        let tables = (text(of: "rocksdb.aggregated-table-properties", in: family) ?? "").utf8
         func number(_ name: String) -> UInt64 {
-            guard let found = tables.firstRange(of: name + "=") else { return 0 }
-            return UInt64(tables[found.upperBound...].prefix { $0.isNumber }) ?? 0
+            guard let found = tables.firstRange(of: "\(name)=".utf8) else { return 0 }
+            let digits = tables[found.upperBound...].prefix { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }
+            return UInt64(Substring(digits)) ?? 0
         }
         let entries = number("# entries") + property("rocksdb.num-entries-active-mem-table", of: family)
         // A deletion takes another entry with it.

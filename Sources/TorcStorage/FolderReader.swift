@@ -15,6 +15,7 @@ package final class FolderReader: Sendable {
     package let holder: Int32?
     /// By name.
     package let families: [StoredFamily]
+    private let byPartition: [PartitionID: [StoredFamily]]
 
     let database: Database
     let handles: [String: Family]
@@ -29,6 +30,7 @@ package final class FolderReader: Sendable {
         self.handles = handles
         layout = LeafLayout(ringSize: identity.ringSize)
         families = handles.keys.sorted().map { StoredFamily(name: $0) }
+        byPartition = Dictionary(grouping: families.filter { $0.partition != nil }) { $0.partition! }
     }
 
     deinit { try? database.close() }
@@ -52,6 +54,9 @@ package final class FolderReader: Sendable {
         case .ready(let found): identity = found
         }
         let databasePath = path + "/db"
+        if let manifest = try? ManifestContent.read(database: databasePath), manifest.isHostile {
+            throw .corruption(operation: "open the database", detail: "the manifest names a table that cannot be")
+        }
         var attempt = 1
         var passesLogDamage = false
         while true {
@@ -83,8 +88,8 @@ package final class FolderReader: Sendable {
     /// The family of a partition that counts: of one that is being made anew there are two, and which one stands, `meta`
     /// says. nil: the folder has none.
     package func family(of partition: PartitionID) throws(StoreError) -> StoredFamily? {
-        let own = families.filter { $0.partition == partition }
-        if own.count <= 1 { return own.first }
+        guard let own = byPartition[partition] else { return nil }
+        if own.count == 1 { return own[0] }
         let entry = try damageTable().entries[FamilyName.name(of: partition)]
         guard let entry else { return own.max { $0.generation < $1.generation } }
         return own.first { $0.generation == (entry.isAnew ? entry.generation : 0) } ?? own.first
@@ -284,11 +289,14 @@ package struct FolderCursor: ~Copyable {
 /// A column family and what its name says.
 package struct StoredFamily: Hashable, Sendable {
     package let name: String
+    /// nil: it is not a partition's. Of each of a million records somebody asks.
+    package let partition: PartitionID?
 
-    package init(name: String) { self.name = name }
+    package init(name: String) {
+        self.name = name
+        partition = FamilyName.partition(of: name)
+    }
 
-    /// nil: it is not a partition's.
-    package var partition: PartitionID? { FamilyName.partition(of: name) }
     /// How often it was made anew.
     package var generation: UInt16 { FamilyName.generation(of: name) }
 }

@@ -89,7 +89,7 @@ import TorcStorage
         #expect(try FileManager.default.contentsOfDirectory(atPath: report.quarantine + "/db") == before)
     }
 
-    /// What an interrupted run left is this folder's own; anything else under that name is somebody's.
+    /// What an interrupted run left says so; anything else under that name is somebody's.
     @Test func whatIsSomebodysStays() throws {
         let damaged = try DamagedFolder(records: 50)
         let stranger = damaged.folder.path + "/mended.unfinished"
@@ -99,6 +99,8 @@ import TorcStorage
         #expect(FileManager.default.fileExists(atPath: stranger + "/notes"))
         try FileManager.default.removeItem(atPath: stranger)
         copyFolder(damaged.path, to: stranger)
+        #expect(throws: StoreError.self) { try mended(damaged) { $0.compacts = true } }
+        try Data().write(to: URL(fileURLWithPath: stranger + "/UNFINISHED"))
         _ = try mended(damaged) { $0.compacts = true }
         #expect(!FileManager.default.fileExists(atPath: stranger))
     }

@@ -190,6 +190,10 @@ import TorcStorage
         try FileManager.default.createDirectory(atPath: target, withIntermediateDirectories: true)
         // One was broken off.
         try FileManager.default.createDirectory(atPath: target + ".restoring/db", withIntermediateDirectories: true)
+        // Somebody called a folder so.
+        #expect(throws: BackupError.self) { try NewFolder.begin(target) }
+        #expect(FileManager.default.fileExists(atPath: target + ".restoring/db"))
+        try Data().write(to: URL(fileURLWithPath: target + ".restoring/UNFINISHED"))
         let making = try NewFolder.begin(target)
         let identity = StoreIdentity(
             cluster: testCluster, node: testNode, store: StoreID(rawValue: 99), ringSize: harness.ringSize)

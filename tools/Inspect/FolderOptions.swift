@@ -81,4 +81,10 @@ extension FolderReader {
     func progress(_ title: String, isListing: Bool = false) -> ProgressBar? {
         isListing && isatty(STDOUT_FILENO) == 1 ? nil : ProgressBar(title, total: estimatedRecords)
     }
+
+    /// For a walk through what is kept for other nodes.
+    func hintProgress(_ title: String, isListing: Bool) -> ProgressBar? {
+        isListing && isatty(STDOUT_FILENO) == 1
+            ? nil : ProgressBar(title, total: hintsKept.map { estimatedKeys(of: $0) } ?? 0)
+    }
 }

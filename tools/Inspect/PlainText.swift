@@ -7,7 +7,7 @@ package import TorcModel
 package enum PlainText {
     /// Bytes of a name as one word: text as it is, everything else as `\xNN`, a backslash as `\\`. `bytes(of:)` takes it back.
     package static func name(_ bytes: ByteBuffer) -> String {
-        if isASCII(bytes), !bytes.readableBytesView.contains(UInt8(ascii: "\\")) { return String(buffer: bytes) }
+        if bytes.withUnsafeReadableBytes(isPlainASCII) { return String(buffer: bytes) }
         if let text = String(validating: bytes.readableBytesView, as: UTF8.self), text.allSatisfy(isPlain) {
             return text
         }
@@ -24,7 +24,14 @@ package enum PlainText {
 
     /// Printable, each a byte: most names and values are, and nothing has to be asked of their characters.
     private static func isASCII(_ bytes: ByteBuffer) -> Bool {
-        bytes.withUnsafeReadableBytes { $0.allSatisfy { 0x20...0x7e ~= $0 } }
+        bytes.withUnsafeReadableBytes(isASCII)
+    }
+
+    private static func isASCII(_ bytes: UnsafeRawBufferPointer) -> Bool { bytes.allSatisfy { 0x20...0x7e ~= $0 } }
+
+    /// Bytes that `name` leaves as they are.
+    static func isPlainASCII(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        bytes.allSatisfy { 0x20...0x7e ~= $0 && $0 != UInt8(ascii: "\\") }
     }
 
     private static func isPlain(_ character: Character) -> Bool {
@@ -79,8 +86,12 @@ package enum PlainText {
     /// The beginning of a value on one line.
     package static func preview(_ value: ByteBuffer, width: Int = 48) -> String {
         let head = value.getSlice(at: value.readerIndex, length: min(value.readableBytes, width * 4))!
-        // A character may be cut in two at the end.
         let isWhole = head.readableBytes == value.readableBytes
+        if isASCII(head) {
+            if head.readableBytes <= width { return String(buffer: head) }
+            return String(buffer: head.getSlice(at: head.readerIndex, length: width)!) + "…"
+        }
+        // A character may be cut in two at the end.
         for cut in 0...(isWhole ? 0 : 3) {
             let part = head.getSlice(at: head.readerIndex, length: head.readableBytes - cut)!
             guard let text = text(part) else { continue }
@@ -142,10 +153,34 @@ package enum PlainText {
         let seconds = time.microseconds / 1_000_000
         let (year, month, day) = date(ofDay: seconds / 86_400)
         let ofDay = seconds % 86_400
-        return digits(year, 4) + "-" + digits(month, 2) + "-" + digits(day, 2) + "T" + digits(ofDay / 3_600, 2) + ":"
-            + digits(ofDay / 60 % 60, 2) + ":" + digits(ofDay % 60, 2) + "."
-            + digits(time.microseconds / 1_000 % 1_000, 3)
-            + "Z"
+        // What is behind a number ends its field; a year may have more digits.
+        return String(unsafeUninitializedCapacity: 32) { text in
+            var end = 0
+            func put(_ number: UInt64, _ width: Int, _ mark: Unicode.Scalar) {
+                var width = width
+                var bound = UInt64(1)
+                for _ in 0..<width { bound *= 10 }
+                while number >= bound {
+                    width += 1
+                    bound *= 10
+                }
+                var rest = number
+                for place in (end..<end + width).reversed() {
+                    text[place] = UInt8(ascii: "0") + UInt8(rest % 10)
+                    rest /= 10
+                }
+                text[end + width] = UInt8(ascii: mark)
+                end += width + 1
+            }
+            put(year, 4, "-")
+            put(month, 2, "-")
+            put(day, 2, "T")
+            put(ofDay / 3_600, 2, ":")
+            put(ofDay / 60 % 60, 2, ":")
+            put(ofDay % 60, 2, ".")
+            put(time.microseconds / 1_000 % 1_000, 3, "Z")
+            return end
+        }
     }
 
     /// Of days since 1970. Years begin in March here, so that the leap day ends one: 400 years are 146,097 days.
@@ -162,11 +197,6 @@ package enum PlainText {
             era * 400 + yearOfEra + (isNextYear ? 1 : 0), isNextYear ? month - 9 : month + 3,
             ofYear - (153 * month + 2) / 5 + 1
         )
-    }
-
-    private static func digits(_ number: UInt64, _ width: Int) -> String {
-        let text = String(number)
-        return text.utf8.count >= width ? text : String(repeating: "0", count: width - text.utf8.count) + text
     }
 
     package static func time(_ stamp: HybridTimestamp) -> String { time(WallTime(microseconds: stamp.rawValue)) }

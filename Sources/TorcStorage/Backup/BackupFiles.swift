@@ -78,6 +78,7 @@ enum BackupFiles {
 
     /// Removes a folder with all that is in it; one that is not there is removed already. Follows no link.
     static func removeFolder(_ path: String) throws(StoreError) {
+        if Files.isLink(path) { return try Files.remove(path) }
         for name in try Files.names(in: path) {
             let inner = "\(path)/\(name)"
             var status = stat()

@@ -172,14 +172,24 @@ package enum NewFolder {
             }
         }
         let making = path + ".restoring"
-        try BackupFiles.removeFolder(making)
-        try Files.makeFolder(BackupFiles.parent(of: path))
+        if Files.exists(making) || Files.isLink(making) {
+            // Somebody may have called a folder so.
+            guard !Files.isLink(making), try Files.exists(mark(in: making)) || Files.names(in: making).isEmpty else {
+                throw BackupError.refused("\(making) is there, and no restore has left it: move it away")
+            }
+            try BackupFiles.removeFolder(making)
+        }
+        try Files.makeFolder(making)
+        try Files.replace(mark(in: making), with: [])
         return making
     }
+
+    private static func mark(in making: String) -> String { making + "/" + Files.unfinishedMark }
 
     /// Gives it its name.
     package static func finish(_ making: String, as path: String) throws {
         try Files.remove(making + "/LOCK")
+        try Files.remove(mark(in: making))
         try BackupFiles.syncFolders(making)
         // An empty folder gives way; one that is not does not.
         try Files.move(making, to: path)

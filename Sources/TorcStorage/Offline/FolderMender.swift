@@ -21,63 +21,9 @@
 import CRocksDB
 import Glibc
 package import Logging
-package import NIOCore
-package import TorcModel
-package import TorcReplication
-
-/// What is to be mended, as a check has found it.
-package struct MendPlan: Hashable, Sendable {
-    package var rebuildsManifest = false
-    /// By number: tables that are missing, or cannot be opened.
-    package var lostTables: Set<UInt64> = []
-    /// With damaged blocks.
-    package var damagedPartitions: Set<PartitionID> = []
-    /// `merkle` or `hints` cannot all be read, or there are two families where one should be.
-    package var settlesFamilies = false
-    package var cutsLog = false
-    /// Their families are gone.
-    package var missingPartitions: Set<PartitionID> = []
-    /// With records that cannot be decoded, or that belong to another.
-    package var partitionsWithBadRecords: Set<PartitionID> = []
-    /// With the leaves that do not follow from the records: what they count may have stood there.
-    package var untrustedLeaves: [PartitionID: Set<Int>] = [:]
-    package var hasBadHints = false
-
-    // What a person asks for, of a folder that is sound.
-
-    /// All hints go, or those for these nodes.
-    package var purgesHints = false
-    package var purgedTargets: Set<NodeID> = []
-    /// Every family is rewritten.
-    package var compacts = false
-    /// Storage keys of tombstones that nothing needs any more, as the folders of all members have proven.
-    package var reaped: [PartitionID: [ByteBuffer]] = [:]
-    /// Merged into what is set.
-    package var properties: [PropertiesEntry] = []
-
-    package init() {}
-
-    package var isEmpty: Bool { self == MendPlan() }
-}
-
-package struct MendReport: Sendable {
-    /// The folder that is mended now.
-    package var folder: String
-    package var quarantine: String
-    /// What was done, in order.
-    package var steps: [String] = []
-    /// By partition, how many leaves count for nobody until they were compared.
-    package var lostLeaves: [PartitionID: Int] = [:]
-    package var recordsQuarantined = 0
-    package var tablesQuarantined = 0
-}
-
-package enum MendPlace: Hashable, Sendable {
-    /// What was there goes into the quarantine.
-    case inPlace
-    /// Of a folder that does not exist.
-    case copy(String)
-}
+import NIOCore
+import TorcModel
+import TorcReplication
 
 package final class FolderMender {
     /// Holds what is being mended: `db/`, and no more.
@@ -85,15 +31,20 @@ package final class FolderMender {
     let quarantine: Quarantine
     let layout: LeafLayout
     let plan: MendPlan
+    private static let quarantinePrefix = "quarantine-"
     private let folder: DataFolder
+    /// Of the copy, while it is made.
+    private var lock: DataFolder?
     private let place: MendPlace
     private let logger: Logger
-    private let say: (String) -> Void
+    private let listener: MendListener
     private var report: MendReport
     /// Something of every partition may be gone.
     private var hasLostAll = false
     /// The manifest that was rebuilt said which partitions there were.
     private var knowsPartitions = true
+    /// `work` was made, and is this run's.
+    private var isBegun = false
     /// What is mended has taken the former state's place: `work` is that now.
     private var stands = false
     /// What the log says of `meta` behind the damage.
@@ -106,36 +57,36 @@ package final class FolderMender {
         return options
     }
 
-    /// `stamp`: for the names of new folders, seconds since 1970. `say` is told of each step when it is done.
+    /// `stamp`: for the names of new folders, seconds since 1970.
     package static func mend(
         _ folder: DataFolder, _ plan: MendPlan, place: MendPlace, stamp: Int, logger: Logger,
-        say: @escaping (String) -> Void = { _ in }
+        listener: MendListener = MendListener()
     ) throws(StoreError) -> MendReport {
-        let mender = try FolderMender(folder, plan, place, stamp, logger, say)
+        let mender = try FolderMender(folder, plan, place, stamp, logger, listener)
         return try mender.run()
     }
 
     private init(
         _ folder: DataFolder, _ plan: MendPlan, _ place: MendPlace, _ stamp: Int, _ logger: Logger,
-        _ say: @escaping (String) -> Void
+        _ listener: MendListener
     ) throws(StoreError) {
         self.folder = folder
         self.plan = plan
         self.place = place
         self.logger = logger
-        self.say = say
+        self.listener = listener
         layout = LeafLayout(ringSize: folder.identity.ringSize)
         let result: (folder: String, quarantine: String)
         switch place {
         case .inPlace:
-            work = "\(folder.path)/quarantine-\(stamp)"
+            work = "\(folder.path)/\(Self.quarantinePrefix)\(stamp)"
             result = (folder.path, work)
             quarantine = Quarantine(work)
         case .copy(let path):
             let target = DataFolder.normalized(path)
             work = target + ".unfinished"
-            result = (target, "\(target)/quarantine-\(stamp)")
-            quarantine = Quarantine("\(work)/quarantine-\(stamp)")
+            result = (target, "\(target)/\(Self.quarantinePrefix)\(stamp)")
+            quarantine = Quarantine("\(work)/\(Self.quarantinePrefix)\(stamp)")
             guard !Files.exists(target) else {
                 throw .unexpected(operation: "mend a copy", detail: "\(target) exists: move it away, or name another")
             }
@@ -145,14 +96,16 @@ package final class FolderMender {
 
     private func done(_ step: String) {
         report.steps.append(step)
-        say(step)
+        listener.step(step)
     }
 
     var databasePath: String { work + "/db" }
+    private var mark: String { work + "/" + Files.unfinishedMark }
 
     private func run() throws(StoreError) -> MendReport {
         try makeRoom()
         try checkSpace()
+        defer { lock?.release() }
         do throws(StoreError) {
             try clone()
             try mendFiles()
@@ -160,7 +113,7 @@ package final class FolderMender {
             try finish()
         } catch {
             // What was there stands; this is a part of what would have been.
-            if !stands { try? Files.removeFolder(work) }
+            if isBegun, !stands { try? Files.removeFolder(work) }
             throw error
         }
         return report
@@ -168,13 +121,23 @@ package final class FolderMender {
 
     // MARK: Beginning and end
 
-    /// What stands where the work is to be done: of a copy, what an interrupted run has left, in which nothing is the only
-    /// copy of anything. Whatever else it is stays: a quarantine may hold a state that somebody wants back.
+    /// Removes what interrupted runs have left, and nothing else: a folder may be called like one, and a quarantine may hold a state
+    /// that somebody wants back.
     private func makeRoom() throws(StoreError) {
+        if case .inPlace = place {
+            for name in try Files.names(in: folder.path) where name.hasPrefix(Self.quarantinePrefix) {
+                let left = "\(folder.path)/\(name)"
+                if Files.exists(left + "/" + Files.unfinishedMark) { try Files.removeFolder(left) }
+            }
+        }
         guard Files.exists(work) else { return }
         if case .copy = place {
-            if try Files.names(in: work).isEmpty { return try Files.removeFolder(work) }
-            if try DataFolder.identity(of: work).store == folder.identity.store {
+            let isOurs = !Files.isLink(work) && !BackupFiles.isSame(work, folder.path)
+            if isOurs, try Files.names(in: work).isEmpty { return try Files.removeFolder(work) }
+            if isOurs, Files.exists(mark) {
+                if let holder = try DataFolder.holder(of: work) {
+                    throw .heldByAnotherProcess(path: work, processID: holder)
+                }
                 return try Files.removeFolder(work)
             }
         }
@@ -184,24 +147,30 @@ package final class FolderMender {
     /// A disk that fills up on the way costs nothing but the time until then: better said at once.
     private func checkSpace() throws(StoreError) {
         let source = folder.databasePath
-        let parent = String(work[..<(work.lastIndex(of: "/") ?? work.startIndex)])
+        // Where it is made there may be nothing yet.
+        var parent = BackupFiles.parent(of: work)
+        while !Files.exists(parent), parent != "/", parent != "." { parent = BackupFiles.parent(of: parent) }
         let tables = try FolderTables(folder: folder.path)
-        var needed = UInt64(Self.options.memtableBytes)
+        // A manifest says of tables what it wants, and a file may be long and empty.
+        var parts = [UInt64(Self.options.memtableBytes)]
         for name in try Files.names(in: source) where !Files.isDirectory("\(source)/\(name)") {
-            if !name.hasSuffix(".sst") { needed += try Files.size("\(source)/\(name)") }
+            if !name.hasSuffix(".sst") { parts.append(try Files.size("\(source)/\(name)")) }
         }
-        let all = tables.bytesOnDisk.values.reduce(0, +)
+        let all = UInt64.sum(Array(tables.bytesOnDisk.values))
         // Of another file system tables are copied.
-        if !Files.shareFileSystem(source, parent) { needed += all }
+        let isCopied = !Files.shareFileSystem(source, parent)
+        if isCopied { parts.append(all) }
         if plan.rebuildsManifest || plan.compacts {
-            needed += all
+            parts.append(all)
         } else {
             let rewritten = Set(plan.damagedPartitions.map { FamilyName.name(of: $0) })
             for table in tables.manifest.tables.values {
                 guard let family = tables.manifest.family(of: table) else { continue }
-                if rewritten.contains(FamilyName.base(of: family)) { needed += table.bytes }
+                if rewritten.contains(FamilyName.base(of: family)) { parts.append(table.bytes) }
             }
         }
+        listener.expect(UInt64.sum([isCopied ? all : 0, plan.compacts ? all : 0]))
+        let needed = UInt64.sum(parts)
         let free = try Files.freeBytes(of: parent)
         guard free >= needed else {
             throw .diskFull(
@@ -214,9 +183,16 @@ package final class FolderMender {
 
     private func clone() throws(StoreError) {
         let source = folder.databasePath
-        // First, so that it is known whose it is.
-        try Files.makeFolder(work)
-        _ = try Files.copyTail(of: folder.path + "/IDENTITY", from: 0, to: work + "/IDENTITY")
+        let isCopied = !Files.shareFileSystem(source, BackupFiles.parent(of: work))
+        try Files.makeFolder(BackupFiles.parent(of: work))
+        guard mkdir(work, 0o700) == 0 else { throw Files.failure("make folder", work) }
+        isBegun = true
+        try Files.replace(mark, with: [])
+        // No node serves from a part of what will be.
+        var identity = folder.identity
+        identity.isBackup = true
+        try DataFolder.label(work, identity)
+        if case .copy = place { lock = try DataFolder.hold(work) }
         try Files.makeFolder(databasePath)
         for name in try Files.names(in: source) where !["LOCK", "LOG", "LOG.old"].contains(name) {
             let path = "\(source)/\(name)"
@@ -229,6 +205,7 @@ package final class FolderMender {
                 continue
             } else if name.hasSuffix(".sst") {
                 try Files.share(path, as: "\(databasePath)/\(name)")
+                if isCopied { listener.advance(try Files.size(path)) }
             } else {
                 _ = try Files.copyTail(of: path, from: 0, to: "\(databasePath)/\(name)")
             }
@@ -244,14 +221,22 @@ package final class FolderMender {
         case .inPlace:
             if try DataFolder.identity(of: work).hasCopies { try folder.noteCopies() }
             try Files.syncFolder(databasePath)
+            // Before what was there comes here.
+            try Files.remove(mark)
+            try Files.syncFolder(work)
             try Files.exchange(databasePath, folder.databasePath)
             stands = true
             try Files.syncFolder(folder.path)
             try Files.syncFolder(work)
         case .copy:
             try Files.syncFolder(databasePath)
+            var identity = try DataFolder.identity(of: work)
+            identity.isBackup = folder.identity.isBackup
+            try DataFolder.label(work, identity)
+            try Files.remove(mark)
             try Files.syncFolder(work)
             try Files.move(work, to: report.folder)
+            stands = true
         }
     }
 
@@ -326,6 +311,11 @@ package final class FolderMender {
             let family = tables.manifest.family(of: table) ?? "a family that is gone"
             lostTableFamilies.insert(family)
             done("table \(table.fileName) of \(family) was taken out of the manifest")
+        }
+        if lostTableFamilies.contains(where: { FamilyName.base(of: $0) == FamilyName.hints }) {
+            done(
+                "older hints that had been delivered may be delivered once more: what was written, deleted and reaped since would come "
+                    + "back. Where that matters more than a copy less, run 'torc inspect purge-hints'")
         }
     }
 
@@ -435,8 +425,10 @@ package final class FolderMender {
         try database.flush(Array(families.values))
         guard plan.compacts else { return }
         for (name, family) in families.sorted(by: { $0.key < $1.key }) {
+            let bytes = database.property("rocksdb.total-sst-files-size", of: family)
             try database.compact(family)
-            say("\(name) was compacted")
+            listener.advance(bytes)
+            listener.step("\(name) was compacted")
         }
         report.steps.append("every family was compacted")
     }
@@ -511,7 +503,12 @@ package final class FolderMender {
         of partition: PartitionID, _ database: Database, _ families: [String: Family], _ table: inout DamageTable
     ) throws(StoreError) {
         let (name, family) = try present(partition, families)
-        var lost: Set<UInt16> = []
+        // Where each of them may be missing now: a record among those of another partition may stand nowhere else, and one whose
+        // key is damaged may be any of this one's.
+        func own(_ partition: PartitionID) -> Family? {
+            families.first { FamilyName.partition(of: $0.key) == partition }?.value
+        }
+        var lost: [PartitionID: Set<UInt16>] = [partition: []]
         var writer = NodeStore.CopyWriter(database, family, nil)
         let iterator = try RangeIterator(database, family, from: nil, fillCache: false)
         var removed = 0
@@ -523,19 +520,40 @@ package final class FolderMender {
                 try quarantine.keep(record: key, value, of: name, because: fault.description)
                 try writer.remove(key)
                 removed += 1
-                if let position = key.getInteger(at: key.readerIndex, as: UInt64.self).map(
-                    RingPosition.init(rawValue:)),
-                    layout.ringSize.partition(of: position) == partition
-                {
-                    lost.insert(UInt16(layout.leaf(of: position)))
+                if let object = try? ObjectKey(storageKey: key) {
+                    let place = layout.ringSize.partition(of: object.position)
+                    if place == partition {
+                        lost[place, default: []].insert(UInt16(layout.leaf(of: object.position)))
+                    } else if let elsewhere = own(place), try !covers(value, of: object, elsewhere, database) {
+                        lost[place, default: []].insert(UInt16(layout.leaf(of: object.position)))
+                    }
+                } else {
+                    lost[partition] = Set((0..<layout.leavesPerPartition).map { UInt16($0) })
                 }
             }
             iterator.next()
         }
         try iterator.check()
         try writer.flush()
-        change(partition, &table, families) { $0.lost = Set($0.lost).union(lost).sorted() }
-        done("\(removed) records of \(name) were put into quarantine; \(lost.count) leaves are lost")
+        for (place, leaves) in lost.sorted(by: { $0.key < $1.key }) {
+            change(place, &table, families) { $0.lost = Set($0.lost).union(leaves).sorted() }
+        }
+        let count = lost.values.reduce(0) { $0 + $1.count }
+        done("\(removed) records of \(name) were put into quarantine; \(count) leaves are lost")
+    }
+
+    /// What stands where a record belongs has all that it has.
+    private func covers(
+        _ value: ByteBuffer, of key: ObjectKey, _ family: Family, _ database: Database
+    ) throws(StoreError) -> Bool {
+        var stored: Result<ByteBuffer?, StoreError> = .success(nil)
+        key.storageKey.withUnsafeReadableBytes { bytes in
+            stored = Result { () throws(StoreError) in try database.get(family, bytes) }
+        }
+        guard let present = try stored.get(), let held = try? Record(decoding: present, for: key).object(),
+            let found = try? Record(decoding: value, for: key).object()
+        else { return false }
+        return held.merged(with: found) == held
     }
 
     private func reap(

@@ -39,6 +39,8 @@ package struct ManifestContent: Sendable {
     private var oldestLogs: [UInt32: UInt64] = [:]
     /// Edits that this build does not understand.
     package private(set) var unknown = 0
+    /// It names a table by a number that RocksDB ends the process for: nobody but a hostile hand writes one.
+    package private(set) var isHostile = false
 
     package static func fileName(_ number: UInt64) -> String {
         let digits = String(number)
@@ -51,7 +53,9 @@ package struct ManifestContent: Sendable {
     }
 
     /// RocksDB reads it as it was written. A table that it names and that is not there is another matter.
-    package var isSound: Bool { file != nil && unknown == 0 && (unreadable == 0 || unreadable == 1 && endsTorn) }
+    package var isSound: Bool {
+        file != nil && unknown == 0 && !isHostile && (unreadable == 0 || unreadable == 1 && endsTorn)
+    }
 
     func oldestLog(of family: UInt32) -> UInt64 { max(oldestLog, oldestLogs[family] ?? 0) }
 
@@ -116,6 +120,9 @@ package struct ManifestContent: Sendable {
         static let terminate: UInt64 = 1
     }
 
+    /// Numbers of tables have 62 bits (rocksdb/db/version_edit.h, kFileNumberMask).
+    private static let largestNumber: UInt64 = 1 << 62 - 1
+
     /// An internal key ends with a sequence number and a type.
     private static let trailerBytes = 8
 
@@ -166,6 +173,7 @@ package struct ManifestContent: Sendable {
         }
         // A table that changes its level is taken away and added in one edit.
         for var table in new {
+            if table.number > Self.largestNumber { isHostile = true }
             table.familyID = familyID
             tables[table.number] = table
             former.remove(table.number)

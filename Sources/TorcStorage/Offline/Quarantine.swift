@@ -110,6 +110,8 @@ extension Files {
 
     /// A folder with all that is in it; none: nothing.
     static func removeFolder(_ path: String) throws(StoreError) {
+        // What a link leads to is somebody else's.
+        if isLink(path) { return try remove(path) }
         for name in try names(in: path) {
             let inner = "\(path)/\(name)"
             var status = stat()
@@ -117,6 +119,14 @@ extension Files {
             if status.st_mode & S_IFMT == S_IFDIR { try removeFolder(inner) } else { try remove(inner) }
         }
         guard rmdir(path) == 0 || errno == ENOENT else { throw failure("remove", path) }
+    }
+
+    /// Stands in a folder until what is in it is whole: nothing there is the only copy of anything.
+    static let unfinishedMark = "UNFINISHED"
+
+    static func isLink(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
     }
 
     /// Bytes that this process may still write.

@@ -1,6 +1,7 @@
 // `torc inspect diff`: what two folders differ in.
 
 import ArgumentParser
+import Foundation
 import NIOCore
 import TorcConsole
 import TorcModel
@@ -52,10 +53,16 @@ struct DiffCommand: AsyncParsableCommand {
     }
 
     private func compare() throws -> FolderDiff.Counts {
-        try FolderDiff.run(try FolderReader.open(first), try FolderReader.open(second)) { difference in
+        let (one, other) = (try FolderReader.open(first), try FolderReader.open(second))
+        let shared = Set(one.partitions).intersection(other.partitions).count
+        let bar =
+            isatty(STDOUT_FILENO) == 1
+            ? nil : ProgressBar("diff", total: UInt64(shared), unit: { "\($0) partitions" })
+        defer { bar?.finish() }
+        return try FolderDiff.run(one, other, isCompared: { _ in bar?.advance(by: 1) }) { difference in
             let name = try? ObjectKey(storageKey: difference.key)
-            let bucket = name.map { "\($0.bucket)" } ?? "?"
-            let key = name.map { String(buffer: $0.key) } ?? "\(difference.key.readableBytesView.map { $0 })"
+            let bucket = name.map { PlainText.name($0.bucket) } ?? "?"
+            let key = PlainText.name(name?.key ?? difference.key)
             guard json else {
                 Console.print(
                     "\(difference.relation.rawValue.padded(to: 10))  p\(difference.partition.index)  \(bucket)/\(key)")

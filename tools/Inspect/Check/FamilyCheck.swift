@@ -90,12 +90,12 @@ struct FamilyCheck: Sendable {
                 let name = try ObjectKey(storageKey: key)
                 let own = layout.ringSize.partition(of: name.position)
                 guard own == partition else {
-                    misplaced.add("\(name) belongs to partition \(own.index)")
+                    misplaced.add("\(PlainText.name(name)) belongs to partition \(own.index)")
                     return
                 }
                 let record = try Record(decoding: value, for: name)
                 guard record.hint == nil else {
-                    unreadable.add("\(name): a hint among records")
+                    unreadable.add("\(PlainText.name(name)): a hint among records")
                     return
                 }
                 let object = try record.object()

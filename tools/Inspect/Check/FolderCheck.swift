@@ -79,7 +79,7 @@ package struct FolderCheck: Sendable {
 
     private mutating func run() async throws {
         summary.tables = tables.bytesOnDisk.count
-        summary.tableBytes = tables.bytesOnDisk.values.reduce(0, +)
+        summary.tableBytes = UInt64.sum(Array(tables.bytesOnDisk.values))
         guard let reader = try openReader() else { return try checkTablesAlone() }
         findTables()
         try checkLog(reader)
@@ -315,7 +315,7 @@ package struct FolderCheck: Sendable {
             jobs.append(
                 Job(
                     family: family, tables: readable.map(\.number).sorted(),
-                    bytes: own.reduce(0) { $0 + $1.bytes }))
+                    bytes: UInt64.sum(own.map(\.bytes))))
         }
         jobs.sort { $0.bytes < $1.bytes }
         let progress = ProgressBar("verify", total: reader.estimatedRecords)
@@ -460,9 +460,9 @@ package struct FolderCheck: Sendable {
             find(.leavesUnknown, name, reason, effect: "none: the next start computes them", .node)
         case .wrong(let wrong):
             summary.leavesCompared += 1
+            plan.untrustedLeaves[partition] = wrong
             // What is taken out of a partition, or what it lost, changes them anyhow.
             guard check.unreadable.count + check.misplaced.count == 0, check.tables.isEmpty else { return }
-            plan.untrustedLeaves[partition] = wrong
             find(
                 .leavesWrong, name, "\(wrong.count) leaves do not follow from the records, the first: \(wrong.min()!)",
                 effect: "records may be gone from there, or repair compares for nothing", .repair)

@@ -40,7 +40,8 @@ package struct FolderDiff: Sendable {
 
     /// Hands every difference to `body`, in the order of the ring.
     package static func run(
-        _ first: FolderReader, _ second: FolderReader, _ body: (Difference) throws -> Void
+        _ first: FolderReader, _ second: FolderReader, isCompared: (PartitionID) -> Void = { _ in },
+        _ body: (Difference) throws -> Void
     ) throws -> Counts {
         guard first.identity.cluster == second.identity.cluster, first.identity.ringSize == second.identity.ringSize
         else {
@@ -54,6 +55,7 @@ package struct FolderDiff: Sendable {
             try diff.compare(
                 partition, first, second, try first.leaves(of: partition, log: logs.0),
                 try second.leaves(of: partition, log: logs.1), body)
+            isCompared(partition)
         }
         return diff.counts
     }

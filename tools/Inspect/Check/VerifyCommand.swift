@@ -91,18 +91,18 @@ extension FolderCheck {
     }
 
     func showFindings() {
-        if findings.isEmpty { return Console.print("sound: nothing is wrong") }
+        if findings.isEmpty { return Console.print("sound: nothing is wrong", .good) }
         for finding in findings {
-            Console.print("\(finding.kind.rawValue)  \(finding.place)")
+            Console.print("\(finding.kind.rawValue)  \(finding.place)", finding.remedy == .node ? .warning : .bad)
             Console.print("    found    \(finding.detail)")
             Console.print("    effect   \(finding.effect)")
             Console.print("    mended   \(Self.words(finding.remedy, summary.path))")
         }
         switch remedy {
-        case .node: Console.print("\nsound: what is noted above the node mends by itself")
+        case .node: Console.print("\nsound: what is noted above the node mends by itself", .good)
         case .repair:
-            Console.print("\ndamaged: 'torc inspect repair \(summary.path) --dry-run' says what would be done")
-        case .replace: Console.print("\nlost: replace the node; nothing here makes it trustworthy again")
+            Console.print("\ndamaged: 'torc inspect repair \(summary.path) --dry-run' says what would be done", .bad)
+        case .replace: Console.print("\nlost: replace the node; nothing here makes it trustworthy again", .bad)
         }
     }
 

@@ -66,8 +66,10 @@ struct ExportCommand: AsyncParsableCommand {
         try writer.finish()
         var hints = 0
         for reader in readers {
-            try reader.walk(FolderReader.hints) { _, _ in
-                hints += 1; return true
+            guard let family = reader.hintsKept else { continue }
+            try reader.walk(family) { _, _ in
+                hints += 1
+                return true
             }
         }
         if hints > 0 {

@@ -18,7 +18,7 @@ struct ImportCommand: AsyncParsableCommand {
 
             Every version that stands is written without context: it replaces nothing, siblings come out as siblings, and what is
             there already, with the same value and metadata, is not written again. In a bucket where the last write wins, what is there
-            stays. Versions that have expired are left out, the others keep what is left of their time. A deleted object is
+            stays, and of siblings the newest is written. Versions that have expired are left out, the others keep what is left of their time. A deleted object is
             left alone, or with --deletes deleted. Times of writing are new. Broken off, it goes on where it was.
             """)
 
@@ -133,10 +133,14 @@ final class Importer: Sendable {
     }
 
     private static let attempts = 6
+    /// More are asked about again.
+    private static let knownBuckets = 100_000
     private let client: TorcClient
     private let deletes: Bool
     private let writes: Bool
     private let state = Mutex(Counts())
+    /// Buckets of the cluster of which it is known whether the last write wins.
+    private let lastWins = Mutex<[BucketID: Bool]>([:])
 
     init(client: TorcClient, deletes: Bool, writes: Bool) {
         self.client = client
@@ -173,6 +177,16 @@ final class Importer: Sendable {
         }
     }
 
+    private func keepsLast(_ bucket: BucketID) async throws -> Bool {
+        if let known = lastWins.withLock({ $0[bucket] }) { return known }
+        let found = try await client.properties(ofBucket: bucket.name, type: bucket.type).keepsSiblings == false
+        lastWins.withLock { known in
+            if known.count >= Self.knownBuckets { known.removeAll() }
+            known[bucket] = found
+        }
+        return found
+    }
+
     private func take(_ view: RecordView) async throws {
         let name = view.key.bucket
         let key = TorcKey(type: name.type, bucket: name.name, key: view.key.key)
@@ -186,13 +200,19 @@ final class Importer: Sendable {
                 if writes { try await client.delete(key, context: present.context) }
             }
         }
+        // The cluster's bucket is what counts: there a put without a context would take the place of what is there.
+        let lastWriteWins =
+            if view.object.mode == .lww { true } else { try await keepsLast(name) }
+        let newest = view.object.liveSiblings.filter { !$0.hasExpired(at: now) }.max {
+            ($0.timestamp, $0.dot) < ($1.timestamp, $1.dot)
+        }
         for sibling in view.object.liveSiblings {
             let metadata = (try? ContentMetadata(decoding: sibling.metadata)) ?? ContentMetadata()
             if sibling.hasExpired(at: now) {
                 counts.expired += 1
             } else if present.versions.contains(where: { $0.value == sibling.value && $0.content == metadata }) {
                 counts.present += 1
-            } else if view.object.mode == .lww, present.isFound {
+            } else if lastWriteWins, present.isFound || sibling.dot != newest?.dot {
                 counts.kept += 1
             } else {
                 counts.written += 1

@@ -35,9 +35,8 @@ struct GetCommand: AsyncParsableCommand {
         let found = try StoredObject(of: name.object(), in: reader)
         if let raw { try write(found, to: raw) }
         if folder.json {
-            for view in [found.record].compactMap({ $0 }) + found.hints.map(\.view) {
-                try JSONLine.print(RecordReport(view, layout: reader.layout, names: names, now: .now))
-            }
+            var report = RecordReport(layout: reader.layout, names: names, now: .now, values: true)
+            for view in [found.record].compactMap({ $0 }) + found.hints.map(\.view) { report.print(view) }
         } else if raw == nil {
             if let record = found.record {
                 Console.print(RecordText.full(record, reader, names, now: .now, hex: hex))
@@ -71,7 +70,10 @@ struct GetCommand: AsyncParsableCommand {
             throw ValidationError("--version \(chosen): there are \(versions.count)")
         }
         let value = versions[chosen - 1].value
-        try Data(value.readableBytesView).write(to: URL(fileURLWithPath: path))
+        do { try Data(value.readableBytesView).write(to: URL(fileURLWithPath: path)) } catch {
+            Console.warn("\(path) cannot be written: \(error.localizedDescription)")
+            throw ExitCode(Console.unwrittenStatus)
+        }
         Console.warn("\(value.readableBytes) bytes written to \(path)")
     }
 }

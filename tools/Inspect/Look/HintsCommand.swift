@@ -47,9 +47,12 @@ struct HintsCommand: AsyncParsableCommand {
         let asked = try filter.filter(reader.identity.ringSize)
         let only = try target.map { try node($0, names, reader) }
         let now = WallTime.now
+        var report = RecordReport(layout: reader.layout, names: names, now: now)
         var totals: [NodeID: Total] = [:]
         if list, !folder.json { Console.print("KEPT FOR".padded(to: 18) + "SINCE".padded(to: 26) + ScanCommand.head) }
-        let summary = try reader.walkHints(asked, target: only) { hint in
+        let summary = try reader.walkHints(
+            asked, target: only, progress: reader.hintProgress("hints", isListing: list)
+        ) { hint in
             totals[
                 hint.target,
                 default: Total(
@@ -58,8 +61,7 @@ struct HintsCommand: AsyncParsableCommand {
             ].add(hint)
             guard list else { return true }
             if folder.json {
-                try JSONLine.print(
-                    RecordReport(hint.view, layout: reader.layout, names: names, now: now, values: false))
+                report.print(hint.view)
             } else {
                 Console.print(
                     names.name(of: hint.target).padded(to: 16) + "  "

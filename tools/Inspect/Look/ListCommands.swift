@@ -31,16 +31,12 @@ struct ScanCommand: AsyncParsableCommand {
         let names = NodeNames(reader, declared: try declared.names(for: reader))
         let now = WallTime.now
         let admitted = try filter.filter(reader.identity.ringSize)
+        var report = RecordReport(layout: reader.layout, names: names, now: now, values: values)
         if !folder.json { Console.print(Self.head) }
         let summary = try reader.walkRecords(
             admitted, progress: admitted.limit == nil ? reader.progress("scan", isListing: true) : nil
         ) { _, view in
-            if folder.json {
-                try JSONLine.print(
-                    RecordReport(view, layout: reader.layout, names: names, now: now, values: values))
-            } else {
-                Console.print(Self.line(of: view, now: now))
-            }
+            if folder.json { report.print(view) } else { Console.print(Self.line(of: view, now: now)) }
             return true
         }
         try summary.report(folder: reader.path)
@@ -58,11 +54,21 @@ struct ScanCommand: AsyncParsableCommand {
         ])
     }
 
+    private static let blanks = String(repeating: " ", count: columns.max()!)
+
+    /// All cells but the last are of characters of one byte.
     private static func line(_ cells: [String]) -> String {
-        [
-            cells[0].padded(to: columns[0]), cells[1].aligned(to: columns[1]), cells[2].aligned(to: columns[2]),
-            cells[3].padded(to: columns[3]), cells[4],
-        ].joined(separator: "  ")
+        var line = ""
+        line.reserveCapacity(columns.reduce(0) { $0 + $1 + 2 } + cells[columns.count].utf8.count)
+        for (index, width) in columns.enumerated() {
+            let gap = blanks.prefix(max(0, width - cells[index].utf8.count))
+            let isNumber = (1...2).contains(index)
+            if isNumber { line += gap }
+            line += cells[index]
+            if !isNumber { line += gap }
+            line += "  "
+        }
+        return line + cells[columns.count]
     }
 }
 
@@ -78,28 +84,29 @@ struct KeysCommand: AsyncParsableCommand {
             A name is type/bucket/key, without the default type, tombstones' included; \\xNN is a byte that is no text.
             """)
 
-    private struct Name: Encodable {
-        var type: String
-        var bucket: String
-        var key: String
-    }
-
     @OptionGroup var folder: FolderOptions
     @OptionGroup var filter: FilterOptions
 
     func run() async throws {
         let reader = try folder.open()
         let admitted = try filter.filter(reader.identity.ringSize)
+        var line = JSONText()
         let summary = try reader.walkRecords(admitted, progress: reader.progress("keys", isListing: true)) { _, view in
             guard folder.json else {
                 Console.print(PlainText.name(view.key))
                 return true
             }
             let bucket = view.key.bucket
-            try JSONLine.print(
-                Name(
-                    type: bucket.type.readableBytes == 0 ? "default" : PlainText.name(bucket.type),
-                    bucket: PlainText.name(bucket.name), key: PlainText.name(view.key.key)))
+            line.clear()
+            line.beginObject()
+            line.field("bucket")
+            line.value(name: bucket.name)
+            line.field("key")
+            line.value(name: view.key.key)
+            line.field("type")
+            line.value(bucketType: bucket)
+            line.endObject()
+            Console.print(utf8: line.bytes)
             return true
         }
         try summary.report(folder: reader.path)

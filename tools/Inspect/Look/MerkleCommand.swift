@@ -172,13 +172,14 @@ struct MerkleCommand: AsyncParsableCommand {
         }
         let start = ByteBuffer(integer: reader.layout.start(of: leaf, in: partition).rawValue)
         let (end, isLast) = reader.layout.end(of: leaf, in: partition)
+        var report = RecordReport(layout: reader.layout, names: names, now: now)
         var table = TextTable([.left("STATE"), .right("N"), .right("VERSIONS"), .right("BYTES"), .left("KEY")])
         try reader.walk(family, from: start, before: isLast ? nil : ByteBuffer(integer: end.rawValue)) { key, value in
             do {
                 let view = try RecordView(storageKey: key, value: value)
                 if folder.json {
-                    try JSONLine.print(
-                        RecordReport(view, layout: reader.layout, names: names, now: now, values: false))
+                    report.print(view)
+                    return true
                 }
                 table.add([
                     view.state(at: now).rawValue, "\(view.record.header.copies)", "\(view.object.siblings.count)",

@@ -37,28 +37,13 @@ struct TombstonesCommand: AsyncParsableCommand {
         var waitsFor: [String] = []
     }
 
-    /// A record of the list: its report with two fields more.
-    private struct Waiting: Encodable {
-        var record: RecordReport
-        var leader: String?
-        var waitsFor: [String]
-
-        private enum Field: CodingKey { case leader, waitsFor }
-
-        func encode(to encoder: any Encoder) throws {
-            try record.encode(to: encoder)
-            var fields = encoder.container(keyedBy: Field.self)
-            try fields.encodeIfPresent(leader, forKey: .leader)
-            try fields.encode(waitsFor, forKey: .waitsFor)
-        }
-    }
-
     func run() async throws {
         let reader = try folder.open()
         let names = NodeNames(reader, declared: try declared.names(for: reader))
         let reasons = try ReapingReasons(reader, declared.placement(for: reader), names)
         let now = WallTime.now
         let asked = try filter.filter(reader.identity.ringSize)
+        var report = RecordReport(layout: reader.layout, names: names, now: now)
         var lines: [TreeID: Line] = [:]
         let summary = try reader.walkRecords(asked, progress: reader.progress("tombstones", isListing: list)) {
             family, view in
@@ -79,10 +64,7 @@ struct TombstonesCommand: AsyncParsableCommand {
             let waits = reasons.list(
                 of: tree, expired: state == .expired || hasExpired ? 1 : 0, graves: state == .grave ? 1 : 0)
             if folder.json {
-                try JSONLine.print(
-                    Waiting(
-                        record: RecordReport(view, layout: reader.layout, names: names, now: now, values: false),
-                        leader: reasons.leader(of: tree).map(names.title), waitsFor: waits))
+                report.print(view, waiting: .init(leader: reasons.leader(of: tree).map(names.title), waitsFor: waits))
             } else {
                 Console.print(
                     (hasExpired ? "partly" : state.rawValue).padded(to: 9) + "  " + PlainText.name(view.key) + "  "

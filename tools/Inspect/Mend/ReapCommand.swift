@@ -87,9 +87,11 @@ struct ReapCommand: AsyncParsableCommand {
             throw ValidationError("\(first.path) and \(reader.path) are of different clusters: name folders of one")
         }
         let names = NodeNames(first, declared: try declared.names(for: first))
+        let bar = ProgressBar("reading", total: UInt64.sum(readers.map(\.estimatedRecords)))
+        defer { bar.finish() }
         return try TombstoneProof(
             readers, placement: { try declared.placement(for: $0) },
-            members: { try $0.ring()?.state.participants.map(\.node) }, title: names.name)
+            members: { try $0.ring()?.state.participants.map(\.node) }, title: names.name, advance: bar.advance)
     }
 
     private func reap(_ proof: TombstoneProof, _ folder: DataFolder) throws -> String {
@@ -99,7 +101,7 @@ struct ReapCommand: AsyncParsableCommand {
         guard !plan.isEmpty else { return folder.path }
         let report = try FolderMender.mend(
             folder, plan, place: inPlace ? .inPlace : .copy(folder.path + ".reaped"),
-            stamp: Int(Date().timeIntervalSince1970), logger: RepairCommand.quiet)
+            stamp: Int(Date().timeIntervalSince1970), logger: RepairCommand.quiet, listener: MendProgress(nil).listener)
         if !json { Console.print("\(report.folder): done, \(report.steps.count) partitions") }
         return report.folder
     }

@@ -61,8 +61,8 @@ struct RepairCommand: AsyncParsableCommand {
         try place.confirm("mend \(path)")
         if !folder.json { Console.print("\ndone:") }
         let report = try FolderMender.mend(
-            held, check.plan, place: target, stamp: Int(Date().timeIntervalSince1970), logger: Self.quiet
-        ) { step in if !folder.json { Console.print("  \(step)") } }
+            held, check.plan, place: target, stamp: Int(Date().timeIntervalSince1970), logger: Self.quiet,
+            listener: MendProgress(folder.json ? nil : "  ").listener)
         // Of a copy nobody has the lock; in place it is still this process that holds it.
         let after = try await FolderCheck.run(report.folder, settings: settings)
         guard after.plan.isEmpty, after.remedy == .node else {
@@ -102,10 +102,33 @@ enum Confirmation {
         guard isatty(STDIN_FILENO) == 1 else {
             throw ValidationError("nobody is there to be asked: say --yes to \(what), or --dry-run")
         }
-        print("\n\(what)? [y/N] ", terminator: "")
+        // Not among what a program reads.
         fflush(nil)
+        FileHandle.standardError.write(Data("\n\(Console.harmless(what))? [y/N] ".utf8))
         guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else { throw ExitCode(1) }
     }
+}
+
+/// Steps are printed, and what takes long has a bar.
+final class MendProgress {
+    private let indent: String?
+    private var bar: ProgressBar?
+
+    /// `indent`: in front of steps; nil: they are not printed.
+    init(_ indent: String?) { self.indent = indent }
+
+    var listener: MendListener {
+        MendListener(
+            step: { step in
+                self.bar?.finish()
+                if let indent = self.indent { Console.print(indent + step) }
+            },
+            expect: { bytes in self.bar = bytes > 0 ? ProgressBar("mending", total: bytes, unit: TextTable.bytes) : nil
+            },
+            advance: { bytes in self.bar?.advance(by: bytes) })
+    }
+
+    deinit { bar?.finish() }
 }
 
 extension MendPlan {

@@ -39,6 +39,7 @@ struct ResetNodeIDCommand: AsyncParsableCommand {
                     throw StoreError.heldByAnotherProcess(path: path, processID: holder)
                 }
                 let node = try DataFolder.identity(of: path).node
+                if folder.json { return try JSONLine.print(Outcome(retired: retired, node: "\(node)")) }
                 return Console.print("would mark \(path), of node \(node), as retired, and move it to \(retired)")
             }
             let held = try DataFolder.hold(path)

@@ -7,6 +7,10 @@ import TorcModel
 import TorcStorage
 
 extension MendPlan {
+    private struct Intention: Encodable {
+        var would: [String]
+    }
+
     /// Carries out a plan that no check has made; of a damaged folder it is refused.
     func carryOut(_ folder: FolderOptions, _ place: MendPlaceOptions, _ what: String) throws {
         let path = DataFolder.normalized(folder.directory)
@@ -15,6 +19,9 @@ extension MendPlan {
                 if let holder = try DataFolder.holder(of: path) {
                     throw StoreError.heldByAnotherProcess(path: path, processID: holder)
                 }
+                // What is refused then is refused now.
+                _ = try FolderReader.open(path)
+                if folder.json { return try JSONLine.print(Intention(would: lines)) }
                 for line in lines { Console.print("would \(line)") }
                 return
             }
@@ -23,8 +30,8 @@ extension MendPlan {
             try place.confirm(what)
             let target = place.inPlace ? MendPlace.inPlace : .copy(place.to ?? path + ".repaired")
             let report = try FolderMender.mend(
-                held, self, place: target, stamp: Int(Date().timeIntervalSince1970), logger: RepairCommand.quiet
-            ) { step in if !folder.json { Console.print(step) } }
+                held, self, place: target, stamp: Int(Date().timeIntervalSince1970), logger: RepairCommand.quiet,
+                listener: MendProgress(folder.json ? nil : "").listener)
             if folder.json { return try JSONLine.print(MendOutcome(report)) }
             report.show(original: path, place: target)
         } catch let error as StoreError {

@@ -43,6 +43,9 @@ package struct TombstoneProof: Sendable {
     /// More wait for the next run: their keys are held in memory.
     package static let maximumReaped = 1_000_000
 
+    /// Entries between two words to a progress bar.
+    private static let stride: UInt64 = 1_000
+
     /// Storage keys.
     package private(set) var proven: [PartitionID: [ByteBuffer]] = [:]
     package private(set) var count = 0
@@ -56,7 +59,7 @@ package struct TombstoneProof: Sendable {
     package init(
         _ readers: [FolderReader], placement: (FolderReader) throws -> Placement?,
         members: (FolderReader) throws -> [NodeID]?,
-        title: (NodeID) -> String
+        title: (NodeID) -> String, advance: (UInt64) -> Void = { _ in }
     ) throws {
         self.readers = readers
         names = readers.map { title($0.identity.node) }
@@ -65,7 +68,7 @@ package struct TombstoneProof: Sendable {
         let damaged = Set(
             try readers.flatMap { try $0.damagedFamilies().compactMap { StoredFamily(name: $0.name).partition } })
         for partition in Set(readers.flatMap(\.partitions)).sorted() {
-            try prove(partition, hintsAt: hinted[partition], isDamaged: damaged.contains(partition))
+            try prove(partition, hintsAt: hinted[partition], isDamaged: damaged.contains(partition), advance)
         }
     }
 
@@ -106,11 +109,16 @@ package struct TombstoneProof: Sendable {
         return found
     }
 
-    private mutating func prove(_ partition: PartitionID, hintsAt keeper: String?, isDamaged: Bool) throws {
+    private mutating func prove(
+        _ partition: PartitionID, hintsAt keeper: String?, isDamaged: Bool, _ advance: (UInt64) -> Void
+    ) throws {
         var seen: Set<ByteBuffer> = []
         for (index, reader) in readers.enumerated() {
             guard let family = try reader.family(of: partition) else { continue }
+            var entries: UInt64 = 0
             try reader.walk(family) { key, value in
+                entries += 1
+                if entries.isMultiple(of: Self.stride) { advance(Self.stride) }
                 guard let name = try? ObjectKey(storageKey: key), let record = try? Record(decoding: value, for: name),
                     !record.isGrave, let object = try? record.object(), object.isTombstone
                 else { return true }
@@ -124,6 +132,7 @@ package struct TombstoneProof: Sendable {
                 }
                 return true
             }
+            advance(entries % Self.stride)
         }
     }
 
