@@ -19,6 +19,7 @@ package struct LoadCommand: AsyncParsableCommand {
               torc bench load --workload a --target-p99-ms 20             the highest rate with 99 of 100 within 20 ms
               torc bench load --get --distribution hotspot:0.01:0.9       a hundredth of the keys takes nine tenths
               torc bench load --workload b --ring-aware       each request straight to the owner of its key
+              torc bench load --workload a --duration 20 --fault kill:node2@5s+3s --fault pause:node3@12s+2s --plot faults.svg
 
             At a fixed --rate latencies count from when a request was due, so a stall is not hidden.
 
@@ -29,6 +30,11 @@ package struct LoadCommand: AsyncParsableCommand {
             --ring-aware asks the targets for the ring once, at the beginning. There are as many connections and requests
             under way as without it; a request takes the least busy connection to the owner of its key. All nodes must be
             among the targets.
+
+            --fault strikes a node of a cluster that tools/up started (--cluster names its data folder): kill:NODE@START+LENGTH
+            ends it by kill -9 so many seconds into what is measured and starts it again after so many more, pause: stops it
+            with SIGSTOP and lets it go on. A connection that is lost is replaced by one to the next target; what was under
+            way on it counts as an error. A shorter --timeout gives up earlier on a node that stands still.
 
             --target-p99-ms runs at one fixed rate after another, each for --warmup and --duration: doubled until the
             target is missed, then in between. A rate holds when it is reached (98 %), nothing fails, and 99 of 100
@@ -65,13 +71,35 @@ package struct LoadCommand: AsyncParsableCommand {
     @Flag(help: "Only write every key once.") var preloadOnly = false
     @Option(help: "Write the JSON to this file as well; '-' prints it instead of the table.") var json: String?
     @Option(help: "Draw throughput and latency over time into this SVG file.") var plot: String?
+    @Option(
+        help:
+            "What is done to a node meanwhile: kill:NODE@START+LENGTH or pause:NODE@START+LENGTH, in seconds; again for more."
+    )
+    var fault: [String] = []
+    @Option(help: "The data folder, as tools/up has it, of the nodes that are struck.") var cluster = "data/local"
     @Option(help: "Search for the highest rate at which 99 of 100 operations take so many milliseconds at most.")
     var targetP99Ms: Double?
     @Option(help: "The rate that the search begins with, in requests a second.") var searchFrom = 1000.0
 
     package init() {}
 
-    package func validate() throws { _ = try makePlan() }
+    package func validate() throws {
+        _ = try makePlan()
+        _ = try makeFaults()
+    }
+
+    private func makeFaults() throws -> LoadFaults? {
+        if fault.isEmpty { return nil }
+        guard targetP99Ms == nil, !preloadOnly else {
+            throw ValidationError(
+                "--fault strikes while one run is measured: without --target-p99-ms and --preload-only")
+        }
+        do {
+            return try LoadFaults(fault, cluster: cluster, seconds: duration)
+        } catch {
+            throw ValidationError("--fault: \(error)")
+        }
+    }
 
     package mutating func run() async throws {
         let plan = try makePlan()
@@ -97,7 +125,13 @@ package struct LoadCommand: AsyncParsableCommand {
             if found.rate == nil { throw ExitCode.failure }
             return
         }
-        let report = LoadReport(plan: plan, result: try await runner.run(contexts: contexts))
+        let result: LoadResult
+        if let faults = try makeFaults() {
+            result = try await runner.run(contexts: contexts, faults: faults)
+        } else {
+            result = try await runner.run(contexts: contexts)
+        }
+        let report = LoadReport(plan: plan, result: result)
         if json == "-" { print(try report.json) } else { print(report.table) }
         if let json, json != "-" { try Data((report.json + "\n").utf8).write(to: URL(fileURLWithPath: json)) }
         if let plot { try Data(LoadPlot.svg(report).utf8).write(to: URL(fileURLWithPath: plot)) }

@@ -107,7 +107,8 @@ final class LoadConnection: ChannelInboundHandler {
     /// Nanoseconds between two requests of this connection; nil: closed loop.
     private let interval: Int64?
     private let target: Int
-    private let onFinish: () -> Void
+    /// Called once; whether another connection should take this one's place.
+    private let onFinish: (Bool) -> Void
     /// Requests that it drew and that have not ended, wherever they were sent.
     private var drawn = 0
     private var context: ChannelHandlerContext?
@@ -119,7 +120,7 @@ final class LoadConnection: ChannelInboundHandler {
     private var timer: Scheduled<Void>?
 
     init(
-        state: LoadState, target: Int = 0, interval: Int64?, firstAt: NIODeadline, onFinish: @escaping () -> Void
+        state: LoadState, target: Int = 0, interval: Int64?, firstAt: NIODeadline, onFinish: @escaping (Bool) -> Void
     ) {
         self.state = state
         self.target = target
@@ -166,8 +167,7 @@ final class LoadConnection: ChannelInboundHandler {
         self.context = nil
         if state.owners != nil { state.connections[target].removeAll { $0 === self } }
         while let request = pending.popFirst() {
-            state.recordError("the connection closed")
-            ended(request)
+            fail(request, "the connection closed")
         }
         finish()
         let others = waiting
@@ -181,6 +181,15 @@ final class LoadConnection: ChannelInboundHandler {
     private func ended(_ request: Pending) {
         request.origin.drawn -= 1
         if request.origin !== self { waiting.append(request.origin) }
+    }
+
+    /// A request that will have no answer.
+    private func fail(_ request: Pending, _ text: String) {
+        state.recordError(text)
+        note(request, .now()) { state, _ in
+            state.timeline.noteError(at: NIODeadline.now() - state.recordFrom, isRefusal: false)
+        }
+        ended(request)
     }
 
     private func refill() {
@@ -272,9 +281,12 @@ final class LoadConnection: ChannelInboundHandler {
             connection.flush()
         }
         flushing.removeAll(keepingCapacity: true)
-        let done =
-            now >= state.stopAt || state.operations >= state.operationLimit || state.preload?.isEmpty == true
-        if done, pending.isEmpty, drawn == 0 { context.close(promise: nil) }
+        if isDone, pending.isEmpty, drawn == 0 { context.close(promise: nil) }
+    }
+
+    /// Nothing is left to be sent.
+    private var isDone: Bool {
+        NIODeadline.now() >= state.stopAt || state.operations >= state.operationLimit || state.preload?.isEmpty == true
     }
 
     /// Connections that this one has given requests to and not yet flushed.
@@ -354,8 +366,7 @@ final class LoadConnection: ChannelInboundHandler {
             guard !connection.finished else { return }
             let timeout = TimeAmount(connection.state.plan.timeout)
             if let oldest = connection.pending.first, NIODeadline.now() - oldest.begun > timeout {
-                connection.state.recordError("no answer within \(connection.state.plan.timeout)")
-                connection.ended(connection.pending.removeFirst())
+                connection.fail(connection.pending.removeFirst(), "no answer within \(connection.state.plan.timeout)")
                 context.close(promise: nil)
             } else {
                 connection.fill(context)
@@ -368,7 +379,8 @@ final class LoadConnection: ChannelInboundHandler {
         guard !finished else { return }
         finished = true
         timer?.cancel()
-        onFinish()
+        // A preload wants every key: one that lost its connection has failed.
+        onFinish(!isDone && state.preload == nil)
     }
 }
 

@@ -29,6 +29,7 @@ enum LoadPlot {
             Curve(name: "operations a second", colour: "#1f6fb4", values: report.timeline.map(\.perSecond)),
             Curve(name: "errors a second", colour: "#c03030", values: report.timeline.map(\.errorsPerSecond)),
         ]
+        for (index, top) in tops.enumerated() { parts += bands(report.faults, seconds, top: top, isNamed: index == 0) }
         parts += panel(counts, times, seconds, top: tops[0], isLogarithmic: false)
         let latencies = [
             Curve(name: "p50 ms", colour: "#2a9d4a", values: report.timeline.map(\.p50Milliseconds)),
@@ -96,6 +97,25 @@ enum LoadPlot {
             parts += polyline(points, curve.colour)
         }
         return parts
+    }
+
+    /// Behind the curves: when a node was away.
+    private static func bands(_ faults: [StruckFault], _ seconds: Double, top: Double, isNamed: Bool) -> [String] {
+        faults.enumerated().flatMap { index, fault -> [String] in
+            let from = left + (width - left - right) * min(fault.from / seconds, 1)
+            let to = left + (width - left - right) * min(fault.to / seconds, 1)
+            let colour = fault.kind == LoadFault.Kind.kill.rawValue ? "#c03030" : "#d98a00"
+            var parts = [
+                "<rect x=\"\(figure(from))\" y=\"\(figure(top))\" width=\"\(figure(max(to - from, 1)))\" "
+                    + "height=\"\(figure(panel))\" fill=\"\(colour)\" fill-opacity=\"0.12\"/>"
+            ]
+            // One below the other: faults may overlap.
+            if isNamed {
+                let y = top + 14 + 14 * Double(index % 10)
+                parts.append(text("\(fault.kind) \(fault.node)", x: from + 3, y: y, colour: colour))
+            }
+            return parts
+        }
     }
 
     private static func niceAbove(_ value: Double) -> Double {

@@ -68,6 +68,7 @@ struct LoadReport: Encodable {
     /// Of requests that were refused because there was too much to do: how long the refusal took.
     var refusals: Latency?
     var timeline: [Moment]
+    var faults: [StruckFault]
 
     init(plan: LoadPlan, result: LoadResult) {
         settings = Settings(
@@ -97,6 +98,7 @@ struct LoadReport: Encodable {
         }
         cpuMicrosecondsPerOperation = result.cpuSeconds.map { $0 * 1e6 / Double(max(1, result.answered)) }
         notFound = result.notFound
+        faults = result.faults
         errors = result.errors.map { Failure(text: $0.text, count: $0.count) }
         errorCount = errors.reduce(0) { $0 + $1.count }
     }
@@ -135,8 +137,23 @@ struct LoadReport: Encodable {
         if let cpu = cpuMicrosecondsPerOperation {
             lines.append("\(String(format: "%.1f", cpu)) µs of processor time an operation, all measured processes")
         }
+        for fault in faults { lines.append(Self.line(fault, timeline)) }
         for failure in errors.prefix(10) { lines.append("  \(failure.count) × \(failure.text)") }
         return lines.joined(separator: "\n")
+    }
+}
+
+extension LoadReport {
+    /// A fault, and what became of the requests while it lasted.
+    private static func line(_ fault: StruckFault, _ timeline: [Moment]) -> String {
+        let during = timeline.filter { $0.second >= fault.from && $0.second < fault.to }
+        func mean(_ path: (Moment) -> Double) -> Double {
+            during.isEmpty ? 0 : during.reduce(0) { $0 + path($1) } / Double(during.count)
+        }
+        let longest = during.compactMap(\.maxMilliseconds).max() ?? 0
+        return String(
+            format: "%@ %@ from %.1f s to %.1f s: %.0f op/s, %.0f errors/s, longest %.0f ms", fault.kind, fault.node,
+            fault.from, fault.to, mean(\.perSecond), mean(\.errorsPerSecond), longest)
     }
 }
 

@@ -20,6 +20,8 @@ package struct LoadResult: Sendable {
     package var contexts: [ByteBuffer?]
     /// Processor time that the plan's processes took while the run was measured.
     package var cpuSeconds: Double?
+    /// What was done to nodes meanwhile, by its beginning.
+    package var faults: [StruckFault] = []
 
     package var answered: UInt64 { latencies.reduce(0) { $0 + $1.totalCount } }
 
@@ -69,6 +71,16 @@ package struct LoadRunner {
         try await Self.run(plan, preloading: false, contexts: contexts)
     }
 
+    /// The same, while nodes of this machine are struck.
+    package func run(contexts: [ByteBuffer?]?, faults: LoadFaults) async throws -> LoadResult {
+        let striker = FaultRunner(faults)
+        try striker.check()
+        async let struck = striker.run(from: .now + plan.warmup)
+        var result = try await Self.run(plan, preloading: false, contexts: contexts)
+        result.faults = try await struck
+        return result
+    }
+
     private static func run(_ plan: LoadPlan, preloading: Bool, contexts: [ByteBuffer?]?) async throws -> LoadResult {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: plan.threads)
         let parts: [LoadResult]
@@ -107,18 +119,12 @@ package struct LoadRunner {
         let result = loop.makePromise(of: LoadResult.self)
         loop.execute {
             let state = LoadState(plan: plan, loop: index, preload: preload, contexts: contexts, owners: owners)
-            let boundState = NIOLoopBound(state, eventLoop: loop)
             let start = NIODeadline.now()
             state.recordFrom = start + TimeAmount(plan.warmup)
             let cpu = NIOLoopBound(CPUMeter(processes: index == 0 ? plan.processes : []), eventLoop: loop)
             loop.scheduleTask(deadline: state.recordFrom) { cpu.value.begin() }
             state.stopAt = state.recordFrom + TimeAmount(plan.duration)
-            let interval = plan.rate.map { Int64(1_000_000_000 * Double(plan.connections) / $0) }
-            let open = NIOLoopBound(OpenCount(mine.count), eventLoop: loop)
-            let finish: @Sendable () -> Void = {
-                open.value.count -= 1
-                guard open.value.count == 0 else { return }
-                let state = boundState.value
+            LoadDialer(state: state, loop: loop, start: start, connections: mine) {
                 cpu.value.end()
                 let measured = min(NIODeadline.now(), state.stopAt) - state.recordFrom
                 result.succeed(
@@ -127,27 +133,6 @@ package struct LoadRunner {
                         refusals: state.refusals, timeline: state.timeline,
                         errors: state.errors.map { ($0.key, $0.value) }, notFound: state.notFound,
                         operations: state.operations, contexts: state.contexts, cpuSeconds: cpu.value.seconds))
-            }
-            for connection in mine {
-                let target = plan.targets[connection % plan.targets.count]
-                // Connections start spread over one interval, so that they do not all send at once.
-                let firstAt = start + .nanoseconds((interval ?? 0) * Int64(connection) / Int64(plan.connections))
-                ClientBootstrap(group: loop)
-                    .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-                    .connectTimeout(.seconds(5))
-                    .channelInitializer { channel in
-                        channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(
-                                LoadConnection(
-                                    state: boundState.value, target: connection % plan.targets.count,
-                                    interval: interval, firstAt: firstAt, onFinish: finish))
-                        }
-                    }
-                    .connect(host: target.host, port: target.port)
-                    .whenFailure { error in
-                        boundState.value.recordError("cannot connect to \(target.host):\(target.port): \(error)")
-                        finish()
-                    }
             }
         }
         return try await result.futureResult.get()
@@ -171,9 +156,4 @@ package struct LoadRunner {
         total.errors = errors.map { ($0.key, $0.value) }.sorted { $0.1 == $1.1 ? $0.0 < $1.0 : $0.1 > $1.1 }
         return total
     }
-}
-
-private final class OpenCount {
-    var count: Int
-    init(_ count: Int) { self.count = count }
 }

@@ -20,7 +20,7 @@ package enum RiakFrames {
     /// A reply longer than this is taken for garbage.
     static let maximumReplyBytes = 64 << 20
 
-    static func writeGet(bucket: ByteBuffer, key: ByteBuffer, r: UInt32?, into buffer: inout ByteBuffer) {
+    package static func writeGet(bucket: ByteBuffer, key: ByteBuffer, r: UInt32?, into buffer: inout ByteBuffer) {
         let start = beginFrame(getRequest, &buffer)
         writeBytes(1, bucket, &buffer)
         writeBytes(2, key, &buffer)
