@@ -68,7 +68,7 @@ package struct LoadCommand: AsyncParsableCommand {
     @Option(help: "Seed of keys and values.") var seed: UInt64 = 1
     @Option(help: "Process ids, separated by commas, whose processor time is reported an operation.") var pids: String?
     @Flag(help: "Write every key once first, over what stands.") var preload = false
-    @Flag(help: "Only write every key once.") var preloadOnly = false
+    @Flag(help: "Only write every key once; --json and --plot say how that went.") var preloadOnly = false
     @Option(help: "Write the JSON to this file as well; '-' prints it instead of the table.") var json: String?
     @Option(help: "Draw throughput and latency over time into this SVG file.") var plot: String?
     @Option(
@@ -114,7 +114,7 @@ package struct LoadCommand: AsyncParsableCommand {
                 FileHandle.standardError.write(Data((report.table + "\n").utf8))
                 throw ExitCode.failure
             }
-            if preloadOnly { return }
+            if preloadOnly { return try write(report) }
             contexts = result.contexts
         }
         if let targetP99Ms {
@@ -132,10 +132,14 @@ package struct LoadCommand: AsyncParsableCommand {
             result = try await runner.run(contexts: contexts)
         }
         let report = LoadReport(plan: plan, result: result)
-        if json == "-" { print(try report.json) } else { print(report.table) }
+        try write(report)
+        if report.latencies.isEmpty { throw ExitCode.failure }
+    }
+
+    private func write(_ report: LoadReport) throws {
+        if json == "-" { print(try report.json) } else if json != nil || !preloadOnly { print(report.table) }
         if let json, json != "-" { try Data((report.json + "\n").utf8).write(to: URL(fileURLWithPath: json)) }
         if let plot { try Data(LoadPlot.svg(report).utf8).write(to: URL(fileURLWithPath: plot)) }
-        if report.latencies.isEmpty { throw ExitCode.failure }
     }
 
     private func makePlan() throws -> LoadPlan {

@@ -50,7 +50,7 @@ final class LoadState {
         bucket = ByteBuffer(string: plan.bucket)
         contexts = plan.context == .last ? seen ?? Array(repeating: nil, count: Int(plan.keyCount)) : []
         self.preload = preload
-        timeline = LoadTimeline(duration: plan.duration)
+        timeline = preload == nil ? LoadTimeline(duration: plan.duration) : LoadTimeline()
         let threads = UInt64(plan.threads)
         nextInsert = (plan.keyCount + threads - 1) / threads * threads + UInt64(loop)
         let last = nextInsert >= threads ? nextInsert - threads : 0

@@ -3,7 +3,8 @@
 
 package import NIOCore
 
-/// Counts by interval; at most `largestCount` intervals, however long the run is.
+/// Counts by interval; at most `largestCount` intervals, however long the run is: where nobody knows how long it will be, intervals
+/// grow.
 package struct LoadTimeline: Sendable {
     package static let largestCount = 300
     private static let shortest = TimeAmount.milliseconds(100)
@@ -20,6 +21,14 @@ package struct LoadTimeline: Sendable {
         package var longestNanoseconds: UInt64 = 0
         fileprivate var buckets = [UInt32](repeating: 0, count: LoadTimeline.bucketCount)
 
+        fileprivate mutating func add(_ other: Interval) {
+            operations += other.operations
+            errors += other.errors
+            refusals += other.refusals
+            longestNanoseconds = max(longestNanoseconds, other.longestNanoseconds)
+            for bucket in other.buckets.indices { buckets[bucket] += other.buckets[bucket] }
+        }
+
         /// Upper end of the bucket in which the percentile lies; nil when nothing ended.
         package func nanoseconds(percentile: Double) -> UInt64? {
             guard operations > 0 else { return nil }
@@ -33,12 +42,20 @@ package struct LoadTimeline: Sendable {
         }
     }
 
-    package let interval: TimeAmount
+    package private(set) var interval: TimeAmount
     package private(set) var intervals: [Interval] = []
+    private let grows: Bool
 
     package init(duration: Duration) {
         let even = TimeAmount(duration).nanoseconds / Int64(Self.largestCount) + 1
         interval = max(Self.shortest, .nanoseconds(even))
+        grows = false
+    }
+
+    /// Of a run that ends when its work is done.
+    package init() {
+        interval = Self.shortest
+        grows = true
     }
 
     package mutating func note(_ nanoseconds: UInt64, at time: TimeAmount) {
@@ -57,19 +74,33 @@ package struct LoadTimeline: Sendable {
     }
 
     package mutating func add(_ other: LoadTimeline) {
+        var other = other
+        while grows, interval < other.interval { double() }
+        while other.grows, other.interval < interval { other.double() }
         precondition(interval == other.interval, "timelines of \(interval) and \(other.interval)")
         while intervals.count < other.intervals.count { intervals.append(Interval()) }
         for (index, added) in other.intervals.enumerated() {
-            intervals[index].operations += added.operations
-            intervals[index].errors += added.errors
-            intervals[index].refusals += added.refusals
-            intervals[index].longestNanoseconds = max(intervals[index].longestNanoseconds, added.longestNanoseconds)
-            for bucket in added.buckets.indices { intervals[index].buckets[bucket] += added.buckets[bucket] }
+            intervals[index].add(added)
         }
     }
 
+    /// Two intervals become one.
+    private mutating func double() {
+        for index in stride(from: 0, to: intervals.count, by: 2) {
+            var both = intervals[index]
+            if index + 1 < intervals.count { both.add(intervals[index + 1]) }
+            intervals[index / 2] = both
+        }
+        intervals.removeLast(intervals.count / 2)
+        interval = interval + interval
+    }
+
     private mutating func with(_ time: TimeAmount, _ body: (inout Interval) -> Void) {
-        let index = Int(max(0, time.nanoseconds) / interval.nanoseconds)
+        var index = Int(max(0, time.nanoseconds) / interval.nanoseconds)
+        while grows, index >= Self.largestCount {
+            double()
+            index /= 2
+        }
         guard index < Self.largestCount else { return }
         while intervals.count <= index { intervals.append(Interval()) }
         body(&intervals[index])

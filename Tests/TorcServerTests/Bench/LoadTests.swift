@@ -59,6 +59,27 @@ import TorcServer
         timeline.add(other)
         #expect(timeline.intervals[1].operations == 5_001)
     }
+
+    /// A run that ends when its work is done: intervals grow with it, and those of two loops meet.
+    @Test func timelineGrows() throws {
+        var long = LoadTimeline()
+        let length = 100_000
+        for second in 0..<length { long.note(UInt64(second), at: .seconds(Int64(second))) }
+        long.noteError(at: .seconds(Int64(length / 2)), isRefusal: false)
+        var short = LoadTimeline()
+        for tenth in 0..<40 { short.note(7, at: .milliseconds(Int64(100 * tenth))) }
+        #expect(short.intervals.count == 40)
+        for (mut, other) in [(long, short), (short, long)] {
+            var sum = mut
+            sum.add(other)
+            #expect(sum.interval == .milliseconds(100 << 12))
+            #expect(sum.intervals.count == 245 && sum.intervals.count <= LoadTimeline.largestCount)
+            #expect(sum.intervals.reduce(0) { $0 + $1.operations } == UInt64(length + 40))
+            // Each in the interval of its time: 409.6 s begin with second 410, after 410 seconds and the short run.
+            #expect(sum.intervals[0].operations == 450 && sum.intervals[1].longestNanoseconds == 819)
+            #expect(sum.intervals[length / 2 * 10 >> 12].errors == 1)
+        }
+    }
 }
 
 /// The generator against three nodes.
