@@ -42,7 +42,7 @@ import TorcReplication
         read(&node, x)
         let lines = node.get()
         #expect(lines.count == 2 && lines[0].hasPrefix("readCached") && lines[1] == answerX)
-        #expect(said(node.get(headOnly: true)) == ["answer: {A:1} A:1= by 1 (head)"])
+        #expect(said(node.get(headOnly: true)) == ["answer: {A:1} A:1= (head) by 1"])
         #expect(said(node.get(unless: "{A:1}")) == ["answer: unchanged by 1"])
         #expect(node.coordinator.isIdle && node.coordinator.nextDeadline == nil)
     }
@@ -73,10 +73,10 @@ import TorcReplication
         _ = node.passes(.milliseconds(60))
         #expect(said(node.get()) == [answerX])
         _ = node.passes(.nanoseconds(1))
-        #expect(node.get() == ["own: read full"])
-        // It is read again, and kept again.
-        _ = node.hears(1, "object \(x)")
-        _ = node.passes(.milliseconds(99))
+        // It has to be asked for twice again.
+        read(&node, x)
+        read(&node, x)
+        _ = node.passes(.milliseconds(98))
         #expect(said(node.get()) == [answerX])
     }
 
@@ -132,7 +132,7 @@ import TorcReplication
     /// The replica that is read may be behind what the write's client has been told.
     @Test func whatWasReadBeforeAWriteWasAnsweredIsNotKept() {
         var node = warm()
-        _ = node.put("y", "w=1", context: "{A:1}")
+        _ = node.put("y", "w=1 dw=0", context: "{A:1}")
         _ = node.passes(.milliseconds(1))
         #expect(node.get() == ["own: read full"])
         let before = node.lastRead
@@ -149,7 +149,7 @@ import TorcReplication
     /// As long as it is not, reads go on as if there were none.
     @Test func untilAWriteIsAnsweredReadsAreKept() {
         var node = warm()
-        _ = node.put("y", "w=1", context: "{A:1}")
+        _ = node.put("y", "w=1 dw=0", context: "{A:1}")
         _ = node.passes(.milliseconds(1))
         read(&node, x)
         #expect(said(node.get()) == [answerX])
@@ -164,7 +164,6 @@ import TorcReplication
         #expect(node.put("y", context: "{A:1}") == ["1: forward"])
         _ = node.passes(.milliseconds(1))
         read(&node, x)
-        read(&node, x)
         #expect(said(node.get()) == [answerX])
         #expect(
             node.receive(.forwarded(node.lastForward, .ok(Participation(primaries: 2), nil)), from: 1)
@@ -177,9 +176,8 @@ import TorcReplication
         _ = node.put("y", context: "{A:1}")
         _ = node.passes(.milliseconds(1))
         read(&node, x)
-        read(&node, x)
         #expect(node.down(1) == ["answer: indeterminate 0 of 2"])
-        #expect(node.get() == ["2: read full"])
+        #expect(node.get().contains("2: read full"))
     }
 
     @Test func aWriteThatAnotherForwardsEndsIt() {
