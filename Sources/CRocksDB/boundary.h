@@ -14,6 +14,12 @@
 #include <rocksdb/write_batch.h>
 #include <rocksdb/write_buffer_manager.h>
 
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -67,6 +73,28 @@ class CompactionWatch : public rocksdb::EventListener {
     std::vector<std::pair<std::string, std::string>> found_;
 };
 
+/// What RocksDB does in the background takes what processor time the loops leave, where they take it all: gently, because
+/// memtables that are not written out, and tables that are not compacted, make writers wait in the end. Its threads are
+/// told from the others as they begin a job; those that flush never compact, and the other way round.
+class BackgroundPriority : public rocksdb::EventListener {
+  public:
+    void OnFlushBegin(rocksdb::DB *, const rocksdb::FlushJobInfo &) override { yield(kFlushNice); }
+    void OnCompactionBegin(rocksdb::DB *, const rocksdb::CompactionJobInfo &) override { yield(kCompactionNice); }
+
+  private:
+    /// Of nineteen; each is some tenth less than the one before.
+    static constexpr int kFlushNice = 5;
+    static constexpr int kCompactionNice = 10;
+
+    static void yield(int nice) {
+        thread_local bool has_yielded = false;
+        if (has_yielded) return;
+        has_yielded = true;
+        // Of this thread alone, on Linux. Where it fails the thread is as the others are.
+        setpriority(PRIO_PROCESS, id_t(syscall(SYS_gettid)), nice);
+    }
+};
+
 }  // namespace torc
 
 struct torc_db {
@@ -74,6 +102,9 @@ struct torc_db {
     std::unique_ptr<rocksdb::DB> db;
     std::shared_ptr<rocksdb::Cache> cache;
     std::shared_ptr<rocksdb::WriteBufferManager> memtables;
+    /// Writes that must not wait are put off while memtables take more. RocksDB itself would flush on and let them grow, up to four
+    /// whole memtables a family.
+    std::atomic<size_t> memtable_limit{SIZE_MAX};
     std::shared_ptr<rocksdb::Statistics> statistics;
     rocksdb::ColumnFamilyOptions plain;
     rocksdb::ColumnFamilyOptions partition;

@@ -154,6 +154,7 @@ rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o, co
     options.max_bgerror_resume_count = 0;
     options.paranoid_checks = true;
     options.listeners.push_back(db.watch);
+    options.listeners.push_back(std::make_shared<torc::BackgroundPriority>());
     options.info_log = std::make_shared<Diagnostics>(path);
     options.stats_dump_period_sec = 0;
     options.stats_persist_period_sec = 0;
@@ -369,14 +370,30 @@ torc_error torc_current_log_number(torc_db *db, uint64_t *number) {
     });
 }
 
+void torc_set_memtable_budget(torc_db *db, size_t budget, size_t limit) {
+    db->memtables->SetBufferSize(budget);
+    db->memtable_limit = limit;
+}
+
+torc_error torc_set_flush_threads(torc_db *db, int count) {
+    return guarded([&]() -> torc_error {
+        return result(db->db->SetDBOptions({{"max_background_flushes", std::to_string(count)}}));
+    });
+}
+
 torc_error torc_flush(torc_db *db, size_t count, torc_family *const *families) {
     return guarded([&]() -> torc_error {
-        std::vector<rocksdb::ColumnFamilyHandle *> handles;
-        for (size_t i = 0; i < count; i++) handles.push_back(families[i]->handle);
         rocksdb::FlushOptions options;
-        options.wait = true;
         options.allow_write_stall = true;
-        return result(db->db->Flush(options, handles));
+        // All are asked for before any is waited for: a list of families is flushed one by one, and most of each is waiting for syncs.
+        for (bool waits : {false, true}) {
+            options.wait = waits;
+            for (size_t i = 0; i < count; i++) {
+                rocksdb::Status status = db->db->Flush(options, families[i]->handle);
+                if (!status.ok()) return result(status);
+            }
+        }
+        return torc_error{TORC_OK, nullptr};
     });
 }
 

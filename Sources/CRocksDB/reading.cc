@@ -49,8 +49,20 @@ uint32_t torc_batch_count(const torc_batch *batch) { return batch->batch.Count()
 
 size_t torc_batch_bytes(const torc_batch *batch) { return batch->batch.GetDataSize(); }
 
+/// Memtables take more than they may, and some of it is being written out, or will be. Where nothing is, the write goes on: it is what begins a
+/// flush, or hears that one has failed.
+static bool waits_for_flushes(torc_db *db) {
+    if (db->memtables->memory_usage() <= db->memtable_limit.load(std::memory_order_relaxed)) return false;
+    uint64_t running = 0, pending = 0;
+    db->db->GetIntProperty(rocksdb::DB::Properties::kNumRunningFlushes, &running);
+    if (running > 0) return true;
+    db->db->GetAggregatedIntProperty(rocksdb::DB::Properties::kMemTableFlushPending, &pending);
+    return pending > 0;
+}
+
 torc_error torc_write(torc_db *db, torc_batch *batch, bool no_wait) {
     return guarded([&]() -> torc_error {
+        if (no_wait && waits_for_flushes(db)) return torc_error{TORC_INCOMPLETE, nullptr};
         rocksdb::WriteOptions options;
         options.no_slowdown = no_wait;
         return result(db->db->Write(options, &batch->batch));

@@ -6,8 +6,8 @@ import NIOCore
 
 /// Settings of the database that a node's operator may want to turn.
 package struct StoreOptions: Hashable, Sendable {
-    /// What the memtables of all families may take together; past it the oldest is written out to a table.
-    /// Below about 1.5 MiB a family the tables get so small that compaction eats the gain.
+    /// What the memtables of all families may take together; past it the oldest is written out to a table. More where there are
+    /// many families (`memtableBytes(families:)`).
     package var memtableBytes = 96 << 20
     /// Memtables and cached blocks together.
     package var cacheBytes = 160 << 20
@@ -29,6 +29,22 @@ package struct StoreOptions: Hashable, Sendable {
     package enum MemtableKind: Hashable, Sendable { case skipList, hashLinkList, hashSkipList }
 
     package init() {}
+
+    /// With less a family, tables get so small that making and compacting them eats the gain.
+    private static let familyMemtableBytes = 3 << 19
+    /// What a family that is written to takes at the least: its hash buckets, a block of the arena, and as much of the one that is
+    /// being written out.
+    private static let leastFamilyBytes = 256 << 10
+
+    /// What so many families may take together: at most three quarters of the cache, so that something is left for blocks.
+    package func memtableBytes(families: Int) -> Int {
+        max(memtableBytes, min(families * Self.familyMemtableBytes, cacheBytes / 4 * 3))
+    }
+
+    /// Then writes wait: memtables are charged to the cache, and leave it no block before.
+    package func memtableLimitBytes(families: Int) -> Int {
+        max(cacheBytes, memtableBytes(families: families) / 3 * 4, families * Self.leastFamilyBytes)
+    }
 }
 
 final class Database: @unchecked Sendable {
@@ -130,6 +146,17 @@ final class Database: @unchecked Sendable {
     func flush(_ families: [Family]) throws(StoreError) {
         let handles = families.map { Optional($0.handle) }
         try Self.check(torc_flush(handle, handles.count, handles), "flush memtables")
+    }
+
+    /// For so many partitions as there are now.
+    func splitMemory(_ options: StoreOptions, families: Int) {
+        torc_set_memtable_budget(
+            handle, options.memtableBytes(families: families), options.memtableLimitBytes(families: families))
+    }
+
+    /// From here on.
+    func setFlushThreads(_ count: Int) throws(StoreError) {
+        try Self.check(torc_set_flush_threads(handle, Int32(count)), "set the number of flush threads")
     }
 
     /// Rewrites a whole family, level by level.

@@ -32,6 +32,13 @@ package final class GroupCommit: Sendable {
         var isUnsynced = false
     }
 
+    /// Of archived log files: with a thousand of them it takes seconds, and nobody is to wait for it.
+    private struct Removal {
+        /// Those below it are needed no longer.
+        var floor: UInt64 = 0
+        var isStopping = false
+    }
+
     /// How long nothing must have come before the last sync is marked: a lone client's next write comes sooner,
     /// and should not find the disk busy with a mark.
     private static let idleBeforeMark = Duration.milliseconds(20)
@@ -40,6 +47,7 @@ package final class GroupCommit: Sendable {
     private let durability: Durability
     private let monitor: Monitor<State>
     private let interval: Monitor<Bool>
+    private let removal: Monitor<Removal>
     private let synced: @Sendable (_ lane: Int, _ through: BatchNumber) -> Void
     private let failed: @Sendable (StoreError) -> Void
     private let threads: Monitor<[StoreThread]>
@@ -59,9 +67,11 @@ package final class GroupCommit: Sendable {
             State(
                 announced: .init(repeating: 0, count: laneCount), released: .init(repeating: 0, count: laneCount)))
         interval = Monitor(false)
+        removal = Monitor(Removal())
         threads = Monitor([])
         let commits = StoreThread("torc-sync") { self.run() }
-        threads.withLock { $0.append(commits) }
+        let removals = StoreThread("torc-logs") { self.removeLogs() }
+        threads.withLock { $0 += [commits, removals] }
         if case .buffered(let interval) = durability {
             let background = StoreThread("torc-sync-later") { self.syncEvery(interval) }
             threads.withLock { $0.append(background) }
@@ -84,6 +94,8 @@ package final class GroupCommit: Sendable {
         monitor.wakeAll()
         interval.withLock { $0 = true }
         interval.wakeAll()
+        removal.withLock { $0.isStopping = true }
+        removal.wakeAll()
         for thread in threads.withLock({ state in
             defer { state = [] }
             return state
@@ -102,17 +114,37 @@ package final class GroupCommit: Sendable {
                 switch nextStep() {
                 case .release(let groups):
                     switch durability {
-                    case .synced: try store.sync()
+                    case .synced: try sync()
                     case .buffered: try store.database.flushLog(sync: false)
                     }
                     for (lane, through) in groups { synced(lane, BatchNumber(rawValue: through)) }
                 case .mark:
                     try store.writeMark()
-                    try store.sync()
+                    try sync()
                 case .end:
-                    try store.sync()
+                    try sync()
                     return
                 }
+            }
+        } catch {
+            failed(error)
+        }
+    }
+
+    private func sync() throws(StoreError) {
+        guard let floor = try store.syncLog() else { return }
+        removal.withLock { $0.floor = max($0.floor, floor) }
+        removal.wakeAll()
+    }
+
+    private func removeLogs() {
+        var done: UInt64 = 0
+        do throws(StoreError) {
+            while true {
+                let next = removal.wait { $0.isStopping || $0.floor > done ? $0 : nil }
+                guard let next, !next.isStopping else { return }
+                try store.removeArchivedLogs(below: next.floor) { self.removal.withLock(\.isStopping) }
+                done = next.floor
             }
         } catch {
             failed(error)
@@ -153,9 +185,9 @@ package final class GroupCommit: Sendable {
                     return state.isUnsynced
                 }
                 guard isUnsynced else { continue }
-                try store.sync()
+                try sync()
                 try store.writeMark()
-                try store.sync()
+                try sync()
             }
         } catch {
             failed(error)

@@ -115,6 +115,7 @@ package final class NodeStore: Sendable {
         families.withLock { families in
             for (partition, family) in zip(absent, made) { families[partition.index] = family }
         }
+        database.splitMemory(options, families: partitionsPresent.count)
     }
 
     // MARK: Opening
@@ -171,6 +172,7 @@ package final class NodeStore: Sendable {
             let store = NodeStore(
                 folder: folder, layout: layout, options: options, database: database, families: families,
                 damage: damaged, laneCount: laneCount, logNumber: try database.currentLogNumber(), logger: logger)
+            database.splitMemory(options, families: store.partitionsPresent.count)
             report.wasClean = try store.internalValue(MetaKey.clean) != nil
             let heldSet = Set(held)
             report.partitionsBeyond = store.partitionsPresent.filter { !heldSet.contains($0) }
@@ -439,11 +441,16 @@ package final class NodeStore: Sendable {
 
     /// Syncs the log; everything that was written before the call is on disk after it. Blocks.
     package func sync() throws(StoreError) {
+        if let floor = try syncLog() { try removeArchivedLogs(below: floor) }
+    }
+
+    /// The same for the thread that all writers wait for. Answers the number below which archived log files are needed no
+    /// longer, where this sync has raised it. There may be a thousand of them: every memtable that is written out begins a new one.
+    func syncLog() throws(StoreError) -> UInt64? {
         let through = database.latestSequence
         try database.flushLog(sync: true)
         syncedThrough.max(through, ordering: .acquiringAndReleasing)
-        let floor = retention.withLock { $0.synced(through: through) }
-        if let floor { try removeArchivedLogs(below: floor) }
+        return retention.withLock { $0.synced(through: through) }
     }
 
     /// Whether all that stands in the store now is on disk, or is before `patience` is over. Blocks.
@@ -460,12 +467,14 @@ package final class NodeStore: Sendable {
     /// Writes a batch that holds nothing but the mark of the last sync.
     func writeMark() throws(StoreError) { try write([]) }
 
-    /// The last archived file is kept: the log check learns from it where the next one must begin.
-    private func removeArchivedLogs(below floor: UInt64) throws(StoreError) {
+    /// The last archived file is kept: the log check learns from it where the next one must begin. The oldest go first, and what
+    /// is left when it `stops` goes at the next start.
+    func removeArchivedLogs(below floor: UInt64, stops: () -> Bool = { false }) throws(StoreError) {
         let archive = folder.databasePath + "/archive"
         let names = try Files.names(in: archive)
         let numbers = names.compactMap { $0.hasSuffix(".log") ? UInt64($0.dropLast(4)) : nil }.sorted()
         for number in numbers.dropLast() where number < floor {
+            if stops() { return }
             try Files.remove("\(archive)/\(LogScan.name(number))")
         }
     }
@@ -477,11 +486,18 @@ package final class NodeStore: Sendable {
     package func close(lanes: [LaneStore], leaves: [LeafTable]) throws(StoreError) {
         for (lane, table) in zip(lanes, leaves) { try lane.storeAllLeaves(of: table) }
         try sync()
+        try database.setFlushThreads(Self.closingFlushes)
         try flushAll()
+        // Those that end together do not know of each other, and would have the next start read the log once more.
+        try write([(meta, ByteBuffer(string: MetaKey.clean), nil)])
+        try database.flush([meta])
         try write([(meta, ByteBuffer(string: MetaKey.clean), ByteBuffer(integer: UInt8(1)))])
         try sync()
         try abandon()
     }
+
+    /// Families that a stopping node writes out at a time: each waits for two or three syncs, which the disk does together.
+    private static let closingFlushes = 8
 
     /// Writes all memtables out.
     func flushAll() throws(StoreError) { try database.flush(partitions.compactMap { $0 } + otherFamilies) }

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import StoreSupport
 import Synchronization
@@ -52,6 +53,50 @@ private final class Releases: Sendable {
         commits.stop()
         #expect(releases.failures.withLock { $0.isEmpty })
         try harness.close()
+    }
+
+    /// Log files that only leaves needed go once these are stored, by a thread that nobody waits for.
+    @Test func archivedLogsGo() throws {
+        let folder = TemporaryFolder()
+        var options = StoreOptions()
+        options.leafStoreBytes = 64 << 10
+        options.cacheBytes = 4 << 20
+        options.memtableBytes = 2 << 20
+        let harness = try Harness(folder.path, options: options)
+        let releases = Releases(laneCount: 1)
+        let commits = GroupCommit(
+            store: harness.store, laneCount: 1, durability: .synced, synced: { releases.add($0, $1) },
+            failed: { error in releases.failures.withLock { $0.append(error) } })
+        let value = String(repeating: "v", count: 64 << 10)
+        for batch in 1...400 {
+            try harness.append("k\(batch % 50)", value)
+            try harness.commit()
+            commits.announce(lane: 0, BatchNumber(rawValue: UInt64(batch)))
+            #expect(releases.wait(lane: 0, through: UInt64(batch)))
+        }
+        func logs(_ part: String) -> [Int] {
+            (try? FileManager.default.contentsOfDirectory(atPath: folder.path + part))?
+                .filter { $0.hasSuffix(".log") }.compactMap { Int($0.dropLast(4)) } ?? []
+        }
+        // Each memtable that was written out began one; those of the last round stay.
+        let highest = try #require(logs("/db").max())
+        #expect(highest > 30)
+        var archived = logs("/db/archive")
+        for _ in 0..<1000 where archived.count > highest / 3 {
+            usleep(10_000)
+            archived = logs("/db/archive")
+        }
+        #expect(archived.count <= highest / 3, "\(archived) of \(highest)")
+        commits.stop()
+        #expect(releases.failures.withLock { $0.isEmpty })
+        #expect(try harness.contents() == harness.model)
+        try harness.store.abandon()
+        // The next start finds all that it needs.
+        let next = try Harness(folder.path, options: options)
+        #expect(next.report.leavesRebuilt.isEmpty)
+        #expect(try next.contents() == harness.model)
+        #expect(try next.computedLeaves() == next.leaves)
+        try next.store.abandon()
     }
 
     /// After a pause the log itself says that its end was synced; and then it rests.

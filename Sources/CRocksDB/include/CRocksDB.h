@@ -182,6 +182,18 @@ torc_error torc_current_log_number(torc_db *db, uint64_t *number);
 /// Writes the memtables of these families out to tables and waits.
 torc_error torc_flush(torc_db *db, size_t count, torc_family *const *families);
 
+/// What the memtables of all families may take together before the oldest is written out, and what before writes that must not wait
+/// are put off (TORC_INCOMPLETE): more than the first, or nothing would be written out. No limit before the first call.
+void torc_set_memtable_budget(torc_db *db, size_t budget, size_t limit);
+
+/// From here on so many memtables are written out at a time.
+torc_error torc_set_flush_threads(torc_db *db, int count);
+
+/// CRC-32C as the log's records carry it, going on from `sum`; and whether RocksDB computes its own sums by it, with the
+/// processor's instruction (crc32c.cc). For tests.
+uint32_t torc_crc32c(uint32_t sum, const void *bytes, size_t length);
+bool torc_crc32c_is_own(void);
+
 /// Compacts a whole family and waits, for tests and repair.
 torc_error torc_compact(torc_db *db, torc_family *family);
 

@@ -58,7 +58,7 @@ final class LaneDriver: @unchecked Sendable {
     private var window: AdmissionWindow
     /// What other loops see of it.
     let load = LaneLoad()
-    private var inbox: Deque<LaneEvent> = []
+    private var inbox: LaneInbox
     private var arrived: Deque<LaneEvent> = []
     private var effects: [LaneEffect] = []
     /// Empty; kept for its storage.
@@ -88,6 +88,7 @@ final class LaneDriver: @unchecked Sendable {
         window: AdmissionWindow, links: PeerLinks, readers: NIOThreadPool, stages: StageClock, logger: Logger
     ) {
         self.index = index
+        inbox = LaneInbox(node: loops.node)
         self.stages = stages
         self.eventLoop = eventLoop
         self.loops = loops
@@ -244,9 +245,10 @@ final class LaneDriver: @unchecked Sendable {
         let span = stages.enter(.turn)
         defer { stages.leave(span) }
         var rounds = 0
-        while !inbox.isEmpty, rounds < Self.roundsPerTurn {
+        inbox.turnBegins()
+        while inbox.hasMore, rounds < Self.roundsPerTurn {
             rounds += 1
-            swap(&inbox, &arrived)
+            inbox.take(into: &arrived)
             metrics.events += UInt64(arrived.count)
             while let event = arrived.popFirst() {
                 if stages.isTiming { noteWait(of: event) }

@@ -77,7 +77,7 @@ import TorcServer
             #expect(sum.intervals.reduce(0) { $0 + $1.operations } == UInt64(length + 40))
             // Each in the interval of its time: 409.6 s begin with second 410, after 410 seconds and the short run.
             #expect(sum.intervals[0].operations == 450 && sum.intervals[1].longestNanoseconds == 819)
-            #expect(sum.intervals[length / 2 * 10 >> 12].errors == 1)
+            #expect(sum.intervals[length / 2 * 10 / 4096].errors == 1)
         }
     }
 }
