@@ -68,6 +68,7 @@ let package = Package(
         .target(name: "CRocksDB", linkerSettings: [.linkedLibrary("rocksdb")]),
         .target(name: "CXXHash", linkerSettings: [.linkedLibrary("xxhash")]),
         .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
+        .target(name: "CCallgrind"),
 
         // Pure: no IO, no clock, no randomness of their own.
         .target(
@@ -128,6 +129,13 @@ let package = Package(
             ],
             path: "Bench/WritePath", swiftSettings: swiftSettings),
 
+        .target(
+            name: "TorcMicro",
+            dependencies: [
+                "CCallgrind", "TorcModel", "TorcReplication", "TorcWire", "TorcLoad", "TorcConsole", nioCore, arguments,
+            ],
+            path: "Bench/Micro", exclude: ["limits.json"], swiftSettings: swiftSettings),
+
         // What commands print: tables, progress, JSON.
         .target(name: "TorcConsole", swiftSettings: swiftSettings),
         .target(
@@ -141,10 +149,13 @@ let package = Package(
         .executableTarget(
             name: "torc",
             dependencies: [
-                "TorcServer", "TorcClient", "TorcLoad", "TorcWritePath", "TorcInspect", "TorcConsole", "TorcStorage",
-                arguments, logging,
+                "TorcServer", "TorcClient", "TorcLoad", "TorcWritePath", "TorcMicro", "TorcInspect", "TorcConsole",
+                "TorcStorage", arguments, logging,
             ],
             swiftSettings: swiftSettings,
+            linkerSettings: [.linkedLibrary("jemalloc")]),
+        .executableTarget(
+            name: "torc-micro", dependencies: ["TorcMicro"], swiftSettings: swiftSettings,
             linkerSettings: [.linkedLibrary("jemalloc")]),
         .executableTarget(
             name: "torc-simulate",
@@ -209,6 +220,7 @@ let package = Package(
         .testTarget(
             name: "TorcWritePathTests", dependencies: ["TorcWritePath", "TorcConsole", "TorcWire", arguments],
             swiftSettings: swiftSettings),
+        .testTarget(name: "TorcMicroTests", dependencies: ["TorcMicro"], swiftSettings: swiftSettings),
         .testTarget(
             name: "TorcClientTests",
             dependencies: [

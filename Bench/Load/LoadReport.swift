@@ -146,7 +146,9 @@ struct LoadReport: Encodable {
 extension LoadReport {
     /// A fault, and what became of the requests while it lasted.
     private static func line(_ fault: StruckFault, _ timeline: [Moment]) -> String {
-        let during = timeline.filter { $0.second >= fault.from && $0.second < fault.to }
+        // Of the interval in which it struck, too: what was under way failed in it.
+        let interval = timeline.count > 1 ? timeline[1].second - timeline[0].second : 0
+        let during = timeline.filter { $0.second + interval > fault.from && $0.second < fault.to }
         func mean(_ path: (Moment) -> Double) -> Double {
             during.isEmpty ? 0 : during.reduce(0) { $0 + path($1) } / Double(during.count)
         }

@@ -5,6 +5,7 @@
 
 import Foundation
 import Glibc
+import Histogram
 import Logging
 import NIOCore
 import TorcLoad
@@ -16,10 +17,10 @@ import TorcWire
 
 /// One node of one lane, and a client of it.
 final class InProcessPath {
-    static let ringSize = RingSize.standard
     private static let bucket = "bench"
     /// Records of a round that are encoded and hashed once more, to see what these take.
     private static let besideCount = 512
+    private static let settleLimit = TimeAmount.seconds(60)
 
     private let clock = StageClock(turnsPerTiming: 1)
     private let store: NodeStore
@@ -43,8 +44,10 @@ final class InProcessPath {
     /// Writes of the round, for what is measured beside.
     private var written: [RecordWrite] = []
     private var syncNanoseconds: UInt64 = 0
+    private var isSynced = true
 
-    init(folder: String, keys: Int, valueBytes: Int, seed: UInt64) throws {
+    /// `memoryBytes`: split as a node splits it; nil: the store's own measure, some 400 MiB.
+    init(folder: String, keys: Int, valueBytes: Int, ringSize: RingSize, memoryBytes: Int?, seed: UInt64) throws {
         let node = NodeID(rawValue: 0x70_72_c1)
         guard let key = ClusterKey(secret: Array("a cluster that lives for one run".utf8)) else {
             preconditionFailure("the secret is long enough")
@@ -54,10 +57,11 @@ final class InProcessPath {
         encoder = RiakResponseEncoder(clusterKey: key)
         frames = RiakFrameDecoder(maximumFrameBytes: RiakConnectionLimits(objectBytes: valueBytes).frameBytes)
         let data = try DataFolder.open(
-            folder, cluster: ClusterID(rawValue: 1), node: node, ringSize: Self.ringSize, create: true)
+            folder, cluster: ClusterID(rawValue: 1), node: node, ringSize: ringSize, create: true)
         let opened = try NodeStore.open(
-            data, partitions: (0..<Self.ringSize.partitions).map { PartitionID($0) }, laneCount: 1,
-            hashSeed: hashSeed, logger: Logger(label: "torc", factory: { _ in SwiftLogNoOpLogHandler() }))
+            data, partitions: (0..<ringSize.partitions).map { PartitionID($0) }, laneCount: 1,
+            hashSeed: hashSeed, options: memoryBytes.map(ServerConfiguration.storeOptions) ?? StoreOptions(),
+            logger: Logger(label: "torc", factory: { _ in SwiftLogNoOpLogHandler() }))
         store = opened.store
         laneStore = opened.lanes[0]
         let incarnation = Incarnation(rawValue: 1)
@@ -67,11 +71,11 @@ final class InProcessPath {
         limits.repair.isOn = false
         limits.scrub.isOn = false
         limits.reaping.isOn = false
-        let owners = [NodeID](repeating: node, count: Self.ringSize.partitions)
+        let owners = [NodeID](repeating: node, count: ringSize.partitions)
         lane = Lane(
             configuration: LaneConfiguration(
                 node: node, lane: 0, laneCount: 1, incarnation: incarnation, hashSeed: hashSeed, limits: limits),
-            placement: Placement(Ring(epoch: 1, size: Self.ringSize, owners: owners)), properties: PropertiesTable(),
+            placement: Placement(Ring(epoch: 1, size: ringSize, owners: owners)), properties: PropertiesTable(),
             leaves: opened.leaves[0], generator: SeededGenerator(seed: seed))
         contexts = Array(repeating: nil, count: keys)
         random = LoadRandom(seed: seed)
@@ -82,6 +86,9 @@ final class InProcessPath {
         for first in stride(from: 0, to: keys, by: 64) {
             try turn(Array(first..<min(first + 64, keys)))
         }
+        // What that has left to be compacted is no part of what is measured.
+        let end = NIODeadline.now() + Self.settleLimit
+        while store.statistics.pendingCompactionBytes > 0, NIODeadline.now() < end { usleep(50_000) }
     }
 
     func close() throws { try store.abandon() }
@@ -94,24 +101,32 @@ final class InProcessPath {
             wall: WallTime(microseconds: UInt64(wall.tv_sec) * 1_000_000 + UInt64(wall.tv_nsec) / 1_000))
     }
 
-    /// Puts for so long, so many a turn, each turn followed by a sync; adds the round's figures to the level.
-    func round(puttingTogether count: Int, seconds: Double, into level: inout Level) throws {
+    /// Puts for so long, so many a turn, each turn followed by a sync, or by nothing but a write to the kernel; adds the round's
+    /// figures to the level.
+    func round(puttingTogether count: Int, isSynced: Bool = true, seconds: Double, into level: inout Level) throws {
+        self.isSynced = isSynced
+        defer { self.isSynced = true }
+        var turns = Histogram<UInt64>(highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .three)
         written.removeAll()
         failures.removeAll()
         syncNanoseconds = 0
         let stages = clock.counted, before = store.statistics, system = SystemCalls.ofThisProcess
-        let allocated = Allocator.counted, cpu = Self.threadNanoseconds()
+        let allocated = Allocator.counted, cpu = Self.nanoseconds(CLOCK_THREAD_CPUTIME_ID)
+        let allCPU = Self.nanoseconds(CLOCK_PROCESS_CPUTIME_ID)
         WriteTimes.begin()
         let begun = NIODeadline.now()
         let end = begun + .nanoseconds(Int64(seconds * 1e9))
         var puts = 0
         while NIODeadline.now() < end {
+            let turnBegun = NIODeadline.now()
             try turn((0..<count).map { _ in Int(random.next() % UInt64(contexts.count)) })
+            turns.record(UInt64((NIODeadline.now() - turnBegun).nanoseconds))
             puts += count
         }
         let passed = Double((NIODeadline.now() - begun).nanoseconds)
         let writes = WriteTimes.end()
-        let used = Double(Self.threadNanoseconds() - cpu), after = store.statistics
+        let used = Double(Self.nanoseconds(CLOCK_THREAD_CPUTIME_ID) - cpu), after = store.statistics
+        let allUsed = Double(Self.nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - allCPU)
         if let failure = failures.first { throw BenchFailure("a put failed in process: \(failure)") }
 
         let operations = Double(puts)
@@ -136,7 +151,11 @@ final class InProcessPath {
         stage("reply", spent(.answer))
         stage("loop", spent(.turn))
         level.add("puts", operations / passed * 1e9, unit: "a second", better: .more)
+        for (name, percentile) in [("median", 50.0), ("p99", 99), ("p99.9", 99.9)] {
+            level.add("turn and its sync, \(name)", Double(turns.valueAtPercentile(percentile)) / 1e6, unit: "ms")
+        }
         level.add("processor time, client's frames included", used / 1000 / operations, unit: "µs")
+        level.add("processor time, flush and compaction too", allUsed / 1000 / operations, unit: "µs")
         level.addStore(before, after, operations: operations, valueBytes: valueBytes)
         if let system, let now = SystemCalls.ofThisProcess {
             level.add("reads and writes (system calls)", Double(now - system) / operations, unit: "a put")
@@ -150,9 +169,9 @@ final class InProcessPath {
         level.add("of encode and leaf: leaf", beside.leaf, unit: "µs")
     }
 
-    private static func threadNanoseconds() -> UInt64 {
+    private static func nanoseconds(_ clock: clockid_t) -> UInt64 {
         var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        clock_gettime(clock, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
@@ -199,7 +218,7 @@ final class InProcessPath {
         }
         guard let batch = committed else { throw BenchFailure("puts ended without a batch") }
         let begun = NIODeadline.now()
-        try store.sync()
+        try isSynced ? store.sync() : store.writeOut()
         syncNanoseconds += UInt64((NIODeadline.now() - begun).nanoseconds)
         try timed(.turn) {
             timed(.release) { lane.handle(.synced(through: batch), now: now, effects: &effects) }

@@ -4,6 +4,7 @@
 package import ArgumentParser
 import Foundation
 import TorcConsole
+import TorcModel
 import TorcServer
 import TorcWire
 
@@ -26,6 +27,7 @@ package struct WritePathCommand: AsyncParsableCommand {
 
     package enum LevelName: String, CaseIterable, ExpressibleByArgument {
         case inProcess = "in-process"
+        case buffered = "in-process-buffered"
         case oneNode = "one-node"
         case threeNodes = "three-nodes"
     }
@@ -37,8 +39,15 @@ package struct WritePathCommand: AsyncParsableCommand {
     @Option(help: "Number of keys.") var keys = 20_000
     @Option(help: "Bytes of a value.") var valueBytes = 1024
     @Option(help: "Connections of the load generator.") var connections = 64
-    @Option(parsing: .upToNextOption, help: "in-process, one-node, three-nodes: those that are run.")
-    var levels: [LevelName] = LevelName.allCases
+    @Option(help: "Partitions of the node in process.") var partitions = RingSize.standard.partitions
+    @Option(help: "Memory of the node in process, in MiB, split as a node splits it; without it some 400.")
+    var memoryMib: Int?
+    @Option(
+        parsing: .upToNextOption,
+        help:
+            "in-process, one-node, three-nodes: those that are run; in-process-buffered, without syncs, when it is named."
+    )
+    var levels: [LevelName] = [.inProcess, .oneNode, .threeNodes]
     @Option(
         help: "Where nodes and references keep their files, in a folder that is removed; the disk that is measured.")
     var folder = NSTemporaryDirectory()
@@ -52,7 +61,13 @@ package struct WritePathCommand: AsyncParsableCommand {
     package func validate() throws {
         guard (1...100).contains(rounds) else { throw ValidationError("--rounds must be 1 to 100") }
         guard seconds >= 0.1, seconds <= 600 else { throw ValidationError("--seconds must be 0.1 to 600") }
-        guard (1...10_000_000).contains(keys) else { throw ValidationError("--keys must be 1 to 10000000") }
+        guard (1...100_000_000).contains(keys) else { throw ValidationError("--keys must be 1 to 100000000") }
+        guard RingSize(partitions: partitions) != nil else {
+            throw ValidationError("--partitions must be a power of two from \(RingSize.minimum) to \(RingSize.maximum)")
+        }
+        guard (64...1 << 20).contains(memoryMib ?? 64) else {
+            throw ValidationError("--memory-mib must be 64 to \(1 << 20)")
+        }
         guard (0...1 << 20).contains(valueBytes) else { throw ValidationError("--value-bytes must be 0 to \(1 << 20)") }
         guard (1...1_000).contains(connections) else { throw ValidationError("--connections must be 1 to 1000") }
         guard !levels.isEmpty else { throw ValidationError("--levels needs one of in-process, one-node, three-nodes") }
@@ -69,7 +84,8 @@ package struct WritePathCommand: AsyncParsableCommand {
         var report = WritePathReport(
             date: begun.formatted(.iso8601), version: BuildVersion.current, machine: Self.machine,
             settings: .init(
-                rounds: rounds, seconds: seconds, keys: keys, valueBytes: valueBytes, connections: connections))
+                rounds: rounds, seconds: seconds, keys: keys, valueBytes: valueBytes, connections: connections,
+                partitions: partitions))
         try await measure(into: &report, scratch)
         let name = out ?? "write-path-\(Self.stamp(begun))"
         try Self.write(try report.json + "\n", to: "\(name).json")
@@ -113,10 +129,22 @@ package struct WritePathCommand: AsyncParsableCommand {
             for (_, path) in served { path.stop() }
             try? alone?.close()
         }
-        var lone = 0, together = 0
-        if levels.contains(.inProcess) {
+        var lone = 0, together = 0, buffered: Int?
+        if levels.contains(.inProcess) || levels.contains(.buffered) {
+            guard let size = RingSize(partitions: partitions) else {
+                preconditionFailure("\(partitions) was validated")
+            }
             alone = try InProcessPath(
-                folder: "\(scratch)/alone", keys: settings.keys, valueBytes: settings.valueBytes, seed: 1)
+                folder: "\(scratch)/alone", keys: settings.keys, valueBytes: settings.valueBytes, ringSize: size,
+                memoryBytes: memoryMib.map { $0 << 20 }, seed: 1)
+        }
+        if levels.contains(.buffered) {
+            buffered = Self.add(
+                "in-process-buffered",
+                "In process, no network, \(Self.togetherInProcess) puts a turn, written to the kernel and not synced",
+                to: &report)
+        }
+        if levels.contains(.inProcess) {
             lone = Self.add("in-process-1", "In process, no network, one put a turn and a sync", to: &report)
             together = Self.add(
                 "in-process-\(Self.togetherInProcess)",
@@ -163,11 +191,20 @@ package struct WritePathCommand: AsyncParsableCommand {
             report.left.append("db_bench: it is not installed (apt-get install rocksdb-tools)")
         }
 
-        let works = (alone == nil ? 0 : 2) + served.count + (disk == nil ? 0 : 1) + (bench == nil ? 0 : 1)
+        let isInProcess = levels.contains(.inProcess)
+        let works =
+            (isInProcess ? 2 : 0) + (buffered == nil ? 0 : 1) + served.count + (disk == nil ? 0 : 1)
+            + (bench == nil ? 0 : 1)
         let progress = ProgressBar("write-path", total: UInt64(works * rounds))
         defer { progress.finish() }
         for _ in 0..<rounds {
-            if let alone {
+            if let alone, let buffered {
+                try alone.round(
+                    puttingTogether: Self.togetherInProcess, isSynced: false, seconds: seconds,
+                    into: &report.levels[buffered])
+                progress.advance(by: 1)
+            }
+            if let alone, isInProcess {
                 try alone.round(puttingTogether: 1, seconds: seconds, into: &report.levels[lone])
                 progress.advance(by: 1)
                 try alone.round(

@@ -74,8 +74,13 @@ package struct WritePathReport: Codable, Hashable, Sendable {
         package var keys: Int
         package var valueBytes: Int
         package var connections: Int
+        /// Of the node in process; nil in reports from before it was told: 64.
+        package var partitions: Int?
 
-        package init(rounds: Int, seconds: Double, keys: Int, valueBytes: Int, connections: Int) {
+        package init(
+            rounds: Int, seconds: Double, keys: Int, valueBytes: Int, connections: Int, partitions: Int? = nil
+        ) {
+            self.partitions = partitions
             self.rounds = rounds
             self.seconds = seconds
             self.keys = keys

@@ -453,6 +453,9 @@ package final class NodeStore: Sendable {
         return retention.withLock { $0.synced(through: through) }
     }
 
+    /// Hands the log to the kernel, as `buffered` does after each turn: it outlives this process, not the machine.
+    package func writeOut() throws(StoreError) { try database.flushLog(sync: false) }
+
     /// Whether all that stands in the store now is on disk, or is before `patience` is over. Blocks.
     package func isSynced(within patience: Duration) -> Bool {
         let through = database.latestSequence

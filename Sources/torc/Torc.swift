@@ -3,6 +3,7 @@ import Foundation
 import Synchronization
 import TorcInspect
 import TorcLoad
+import TorcMicro
 import TorcModel
 import TorcServer
 import TorcWritePath
@@ -64,6 +65,9 @@ struct BenchCommand: AsyncParsableCommand {
               torc bench overload                       four times what it can do, and how it takes that
               torc bench write-path --out before        where a put's time goes, stage by stage
               torc bench compare before.json after.json
+              torc bench micro                          what merge, encode, lookup, parsers … cost, in instructions
             """,
-        subcommands: [LoadCommand.self, OverloadCommand.self, WritePathCommand.self, CompareCommand.self])
+        subcommands: [
+            LoadCommand.self, OverloadCommand.self, WritePathCommand.self, CompareCommand.self, MicroCommand.self,
+        ])
 }

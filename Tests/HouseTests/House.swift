@@ -58,12 +58,16 @@ struct House {
         "TorcWritePath": [
             "TorcModel", "TorcReplication", "TorcStorage", "TorcWire", "TorcServer", "TorcLoad", "TorcConsole",
         ],
+        "TorcMicro": [
+            "CCallgrind", "TorcModel", "TorcReplication", "TorcWire", "TorcLoad", "TorcConsole",
+        ],
         "TorcConsole": [],
         "TorcInspect": ["CZlib", "TorcModel", "TorcReplication", "TorcStorage", "TorcClient", "TorcConsole"],
         "torc": [
             "TorcModel", "TorcReplication", "TorcServer", "TorcClient", "TorcLoad", "TorcWire", "TorcInspect",
-            "TorcConsole", "TorcStorage", "TorcWritePath",
+            "TorcConsole", "TorcStorage", "TorcWritePath", "TorcMicro",
         ],
+        "torc-micro": ["TorcMicro"],
         "torc-simulate": ["TorcModel", "TorcReplication", "TorcSimulation", "TorcWire"],
     ]
 
@@ -136,7 +140,8 @@ struct House {
             }
             return file.lines.enumerated().compactMap { number, line in
                 guard let name = Self.imported(by: line) else { return nil }
-                let isOurs = Self.arrows.keys.contains(name) || ["CRocksDB", "CXXHash", "CZlib"].contains(name)
+                let isOurs =
+                    Self.arrows.keys.contains(name) || ["CRocksDB", "CXXHash", "CZlib", "CCallgrind"].contains(name)
                 if isOurs ? allowed.contains(name) : Self.pureImports[module]?.contains(name) ?? true { return nil }
                 return Finding(path: file.path, line: number + 1, problem: "\(module) must not import \(name)")
             }

@@ -285,10 +285,12 @@ extension ServerConfiguration {
     /// One number, split: half of it for memtables and cached blocks, of which memtables, charged to the cache, take three eighths.
     /// The other half is for requests and answers under way, for leaves and for what the allocator holds back: with caches
     /// full and values of 200 KB under load a node took 930 MB of a GiB.
-    var storeOptions: StoreOptions {
+    package static func storeOptions(memoryBytes: Int) -> StoreOptions {
         var options = StoreOptions()
-        options.cacheBytes = memoryBudgetBytes / 2
+        options.cacheBytes = memoryBytes / 2
         options.memtableBytes = options.cacheBytes / 8 * 3
         return options
     }
+
+    var storeOptions: StoreOptions { Self.storeOptions(memoryBytes: memoryBudgetBytes) }
 }
