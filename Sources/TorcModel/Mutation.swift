@@ -158,11 +158,6 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A leaf that is wrong is told, and left as it is.
     case scrubKeepsLeaf
 
-    /// A partition that lost a block answers as if it held all.
-    case answerFromLostLeaf
-    /// It counts as whole before it was compared with anybody.
-    case restoreUncompared
-
     // Expiry.
     /// Readers are shown versions past their expiry.
     case showExpired

@@ -262,7 +262,7 @@ package struct Lane: Sendable {
             }
         }
         vnodes.gates.resume(partition)
-        if !Mutation.restoreUncompared.isActive { vnodes.gates.lose(salvaged.lost, of: partition) }
+        vnodes.gates.lose(salvaged.lost, of: partition)
         effects.append(.observed(.salvaged(partition, lostLeaves: salvaged.lost.count)))
         if salvage.copied(partition, hasLost: vnodes.gates.hasLost(partition), now) {
             effects.append(.observed(.restored(partition, differing: 0)))

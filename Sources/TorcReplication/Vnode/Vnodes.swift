@@ -265,7 +265,7 @@ package struct Vnodes: Sendable {
         if request.hint != nil { return request.isHintWrite && !keepsHints ? .notHeld : nil }
         if !gates.isOpen {
             if gates.isSuspended(partition) { return .unreadable }
-            if isLost(request.key, in: partition), !Mutation.answerFromLostLeaf.isActive {
+            if isLost(request.key, in: partition) {
                 switch request {
                 case .read where operation.address.counts: return .unreadable
                 case .mint: return .unreadable
