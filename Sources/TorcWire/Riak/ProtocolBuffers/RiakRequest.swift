@@ -26,18 +26,17 @@ package struct RiakObjectRequest: Hashable, Sendable {
     }
 }
 
-/// The two large ones are kept aside: a request is moved several times on its way through a connection's window.
 package enum RiakRequest: Hashable, Sendable {
     case ping
     case clientID
     case setClientID(ByteBuffer)
     case serverInfo
-    indirect case object(RiakObjectRequest)
+    case object(RiakObjectRequest)
     /// Not streaming: one answer with all buckets.
     case listBuckets(type: ByteBuffer, isStreaming: Bool, timeout: Duration?)
     case listKeys(BucketID, timeout: Duration?)
     case properties(PropertiesScope)
-    indirect case setProperties(PropertiesScope, PropertiesChange)
+    case setProperties(PropertiesScope, PropertiesChange)
     case resetProperties(PropertiesScope)
     case preferenceList(ObjectKey)
     /// The fingerprint of the ring that the client has.
