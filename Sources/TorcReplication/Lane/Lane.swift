@@ -258,7 +258,7 @@ package struct Lane: Sendable {
                 let change = LeafChange(tree: tree, leaf: leaf, delta: delta)
                 vnodes.correct(change)
                 // A scrub that has read the copy already would set the same leaf right once more.
-                if !Mutation.scrubWithoutWaiting.isActive { scrub.changed([change]) }
+                scrub.changed([change])
             }
         }
         vnodes.gates.resume(partition)
