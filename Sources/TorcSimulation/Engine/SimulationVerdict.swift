@@ -116,8 +116,8 @@ extension Simulation {
         advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
     }
 
-    /// Partitions with a block that cannot be read are made anew, and have been compared with all co-owners: with those
-    /// that can read all of theirs.
+    /// Partitions with a block that cannot be read are made anew, and have been compared with all co-owners. A single record that
+    /// cannot be read, here or there, holds that up until it is mended; `awaitMending` asks for that where records are mended.
     private func awaitSalvage() {
         guard plan.salvages else { return }
         let begin = now
@@ -140,7 +140,7 @@ extension Simulation {
         nodes[node].store.damagedPartitions.all.contains { partition in
             !plan.keys.contains { key in
                 plan.ringSize.partition(of: key.object.position) == partition
-                    && nodes.contains { $0.index != node && $0.store.isDamaged(key.object) }
+                    && nodes.contains { $0.store.isDamaged(key.object) }
             }
         }
     }
