@@ -268,6 +268,8 @@ extension PeerLinks: PeerLinkOwner {
     }
 
     func linkStands(_ link: PeerLink, _ session: Handshake.Session) {
+        // It was judged by a link that ended because this node stops, and nobody would end it.
+        guard stopped == nil else { return link.drop("this node stops") }
         if session.purpose == .news { return tellNews(on: link) }
         // A probe has its answer; a link's peer is a member, or it would have been refused.
         guard session.purpose == .link, let peer = peerByNode[session.peer.node] else {
