@@ -173,8 +173,9 @@ struct InMemoryNode {
     let listener: any Channel
     let port: Int
 
-    static func start(_ store: InMemoryStore = InMemoryStore()) async throws -> InMemoryNode {
+    static func start(_ store: InMemoryStore = InMemoryStore(), port: Int = 0) async throws -> InMemoryNode {
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(
@@ -183,7 +184,7 @@ struct InMemoryNode {
                             limits: RiakConnectionLimits(objectBytes: 1 << 20)))
                 }
             }
-            .bind(host: "127.0.0.1", port: 0)
+            .bind(host: "127.0.0.1", port: port)
             .get()
         return InMemoryNode(store: store, listener: listener, port: listener.localAddress!.port!)
     }

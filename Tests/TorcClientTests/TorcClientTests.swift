@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import TorcClient
 import TorcModel
@@ -146,7 +147,8 @@ private func client(_ ports: Int..., requestTimeout: TimeAmount = .seconds(5)) -
 
     @Test func goesOnToTheNextNodeWhenNothingWasSent() async throws {
         let store = InMemoryStore()
-        let gone = try await InMemoryNode.start(store)
+        // Another test must not be given the port of one that is gone.
+        let gone = try await InMemoryNode.start(store, port: reservedPorts(1)[0])
         let node = try await InMemoryNode.start(store)
         let client = client(gone.port, node.port)
         try await client.ping()
@@ -164,7 +166,7 @@ private func client(_ ports: Int..., requestTimeout: TimeAmount = .seconds(5)) -
     }
 
     @Test func noNodeAtAll() async throws {
-        let gone = try await InMemoryNode.start()
+        let gone = try await InMemoryNode.start(port: reservedPorts(1)[0])
         try await gone.stop()
         let client = client(gone.port)
         await #expect(throws: TorcError.unreachable(["127.0.0.1:\(gone.port): cannot connect"])) {

@@ -134,7 +134,7 @@ import TorcServer
 
     @Test(.timeLimit(.minutes(10))) func theGeneratorGoesStraightToTheOwners() async throws {
         try await TestCluster.with(nodes: 5) { cluster in
-            _ = try await load(cluster, "--keys 300 --preload --get --operations 10 --warmup 0 --duration 5")
+            _ = try await load(cluster, "--keys 300 --preload --w all --get --operations 10 --warmup 0 --duration 5")
             let gets = "--keys 300 --get --r one --operations 1500 --warmup 0 --duration 30"
             let begin = try await messagesSent(cluster)
             let any = try await load(cluster, gets)
