@@ -133,6 +133,9 @@ struct torc_snapshot {
 
 namespace torc {
 
+/// The file system of every database and table that is opened here; it ends with the process.
+rocksdb::Env *checked_env();
+
 inline rocksdb::Slice slice(const void *bytes, size_t length) {
     return rocksdb::Slice(static_cast<const char *>(bytes), length);
 }

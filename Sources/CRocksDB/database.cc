@@ -132,6 +132,7 @@ class Diagnostics : public rocksdb::Logger {
 
 rocksdb::DBOptions database_options(const torc_db &db, const torc_options &o, const char *path) {
     rocksdb::DBOptions options;
+    options.env = torc::checked_env();
     options.create_if_missing = o.create_if_missing;
     options.write_buffer_manager = db.memtables;
     options.statistics = db.statistics;
@@ -271,6 +272,7 @@ torc_error torc_table_check(const char *path, bool checks, torc_table_facts *fac
     return guarded([&]() -> torc_error {
         *facts = torc_table_facts();
         rocksdb::Options options;
+        options.env = torc::checked_env();
         options.info_log = std::make_shared<Silence>();
         rocksdb::BlockBasedTableOptions table;
         table.no_block_cache = true;

@@ -86,6 +86,21 @@ struct DamagedFolder {
             })
     }
 
+    /// All of the block that tells of the table, which lies before the index that its footer points to.
+    func overwriteProperties(of table: String) throws {
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: table))
+        let first = try #require(bytes.range(of: Data("rocksdb.block.based.table.index.type".utf8)))
+        var (index, shift) = (0, 0)
+        for byte in bytes[(bytes.count - 52)...] {
+            index |= Int(byte & 0x7f) << shift
+            shift += 7
+            if byte < 0x80 { break }
+        }
+        try #require(first.lowerBound < index && index < bytes.count)
+        for position in first.lowerBound..<index { bytes[position] = 0xff }
+        try bytes.write(to: URL(fileURLWithPath: table))
+    }
+
     func flip(_ file: String, at place: Double) throws {
         var bytes = try Data(contentsOf: URL(fileURLWithPath: file))
         bytes[Int(Double(bytes.count) * place)] ^= 0x10

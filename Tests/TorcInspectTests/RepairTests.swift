@@ -94,6 +94,42 @@ import TorcStorage
         #expect(report.tablesQuarantined == (kind == .tableMissing ? 0 : 1))
     }
 
+    /// RocksDB reads this block before its checksum, and ends the process over what it may find there.
+    @Test func garbageInATablesProperties() async throws {
+        let damaged = try DamagedFolder()
+        let table = try damaged.table(with: "key7")
+        try damaged.overwriteProperties(of: table)
+        let check = try await damaged.check()
+        #expect(kinds(check) == [.tableDamaged] && check.remedy == .repair)
+        #expect(check.findings[0].place.contains((table as NSString).lastPathComponent))
+        #expect(throws: StoreError.self) { try Harness(damaged.path) }
+        let report = try await damaged.repaired()
+        let lost = try expectTrue(report.folder, damaged.model)
+        #expect(lost.count == 1 && lost.first!.value.count == allLeaves)
+        #expect(report.tablesQuarantined == 1)
+    }
+
+    @Test func noByteOfATablesEndEndsTheProcess() throws {
+        let damaged = try DamagedFolder(records: 40)
+        let path = try damaged.table(with: "key7")
+        let whole = try Data(contentsOf: URL(fileURLWithPath: path))
+        let name = (path as NSString).lastPathComponent
+        let number = try #require(UInt64(name.prefix { $0 != "." }))
+        let tables = try FolderTables(folder: damaged.path)
+        let end = max(0, whole.count - 4_000)..<whole.count
+        for garbage: UInt8 in [0, 0xff] {
+            var unnoticed = 0
+            for position in end where whole[position] != garbage {
+                var bytes = whole
+                bytes[position] = garbage
+                try bytes.write(to: URL(fileURLWithPath: path))
+                if try tables.check(number, checksums: true).problem == nil { unnoticed += 1 }
+            }
+            // A footer is padded.
+            #expect(unnoticed < 40)
+        }
+    }
+
     /// With all records in tables, and with all of them in the log.
     @Test(arguments: [true, false], ["flipped", "no CURRENT"]) func theManifest(isClean: Bool, how: String) async throws
     {
