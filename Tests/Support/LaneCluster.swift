@@ -48,6 +48,15 @@ package struct LaneCluster {
     package var walls: [Int: WallTime] = [:]
     /// What a node's version has, where it is an older one. A change is heard of when its links come up.
     package var features: [Int: PeerFeatures] = [:]
+    /// Nodes to which copies of writes are on their way until the test takes them out again.
+    package var late: Set<Int> = [] {
+        didSet {
+            queue += delayed
+            delayed = []
+            settle()
+        }
+    }
+    private var delayed: [Delivery] = []
     private var downNodes: Set<Int> = []
     private var queue: [Delivery] = []
     /// Whose scrub of a partition is not answered yet, and what it asks for.
@@ -222,6 +231,10 @@ package struct LaneCluster {
             let delivery = queue.removeFirst()
             let target = Int(delivery.to.rawValue)
             guard !downNodes.contains(target), !downNodes.contains(Int(delivery.from.rawValue)) else { continue }
+            if late.contains(target), case .write = delivery.message {
+                delayed.append(delivery)
+                continue
+            }
             handle(.peer(from: delivery.from, delivery.message), at: target)
         }
     }

@@ -56,7 +56,7 @@ package struct Lane: Sendable {
         hints: [NodeID: HintTotal] = [:], lost: [PartitionID: [Int]] = [:], generator: SeededGenerator
     ) {
         self.configuration = configuration
-        salvage = Salvage(lost: lost.keys.sorted())
+        salvage = Salvage(lost: lost.keys.sorted(), delay: configuration.limits.mending.delay)
         coordinator = Coordinator(configuration: configuration, placement: placement, properties: properties)
         vnodes = Vnodes(configuration: configuration, leaves: leaves, hints: hints, generator: generator)
         vnodes.ringChanged(placement)
@@ -283,10 +283,13 @@ package struct Lane: Sendable {
         _ request: RequestID, _ report: RepairReport, _ now: Now, _ effects: inout [LaneEffect]
     ) {
         // Where there is no co-owner nothing can come back: what could not be read is gone.
-        let isWhole = report.compared == report.pairs && (report.pairs > 0 || !repair.isDrained)
-        guard let partition = salvage.compared(request, isWhole: isWhole, now) else { return }
+        let isComplete = report.compared == report.pairs && (report.pairs > 0 || !repair.isDrained)
+        guard
+            let (partition, differing) = salvage.compared(
+                request, isComplete: isComplete, differing: report.differing, now)
+        else { return }
         vnodes.gates.restore(partition)
-        effects.append(.observed(.restored(partition, differing: report.differing)))
+        effects.append(.observed(.restored(partition, differing: differing)))
         effects.append(.restored(partition))
     }
 

@@ -4,14 +4,18 @@
 //
 //   damaged ─► suspended ──all that it wrote is committed──► the store copies what can be read ─► comparing ─► whole
 //                  ▲                                              │ failed                           │
-//                  └──────────────── told once more ◄─────────────┘        compared with every co-owner in full
+//                  └──────────────── told once more ◄─────────────┘       compared with every co-owner in full, twice
 //
 // Invariants:
 // - While it is suspended its replica fails whatever it is asked, and nothing changes it: what is copied is all of it.
-// - A leaf of which something could not be read is *lost*. Until the partition has been compared with every co-owner,
-//   by exchanges that began after the copy, nothing that is read in a lost leaf counts for anybody: what is not there
-//   may be the one copy in which two quorums met. Nothing is minted or listed there, and whether an `lww` write wins cannot
-//   be said. Writes of others are merged, and repair reads and merges; but nobody takes over a partition from it.
+// - A leaf of which something could not be read is *lost*. Until the partition has been compared with every co-owner
+//   nothing that is read in a lost leaf counts for anybody: what is not there may be the one copy in which two quorums
+//   met. Nothing is minted or listed there, and whether an `lww` write wins cannot be said. Writes of others are merged,
+//   and repair reads and merges; but nobody takes over a partition from it.
+// - What co-owners hold is brought back at once. But a write that counted this copy while it was whole may still be on
+//   its way to them, and be acknowledged by the copy that is lost and by one that did not have it when it was compared. So
+//   the comparison that makes the partition whole begins when every such write has ended, as mending does
+//   (`MendingLimits.delay`).
 // - What is lost proves nothing. A reaper that asks whether exactly a version is held hears no.
 // - No dot is issued twice: a header that is gone takes its actor with it, and the next mint draws one that no counter
 //   was ever used of.
@@ -82,8 +86,18 @@ struct Salvage: Sendable {
         case suspended
         /// The store is at it.
         case copying
-        /// With what is asked of repair, if it has been.
-        case comparing(RequestID?, due: MonotonicTime)
+        case comparing(Comparing)
+    }
+
+    struct Comparing: Hashable, Sendable {
+        /// What is asked of repair, if it has been.
+        var request: RequestID?
+        /// When it is asked, or was.
+        var due: MonotonicTime
+        /// When the last write has ended that counted the copy as it was; nil: that is so long after the start of this node.
+        var settled: MonotonicTime?
+        /// Keys that were, in all comparisons until now.
+        var differing = 0
     }
 
     /// Between two attempts to compare in full. Somebody is away, or mends a record of its own.
@@ -91,14 +105,16 @@ struct Salvage: Sendable {
     /// The upper bits of its requests to repair, which no shell uses.
     private static let requestBits: UInt64 = 0xfd << 56
 
+    private let delay: Duration
     private var steps: OrderedDictionary<PartitionID, Step> = [:]
     private var lastRequest: UInt64 = 0
     private var restored: UInt64 = 0
     private var isDraining = false
 
-    /// `lost`: those that the last run left, with lost leaves.
-    init(lost: [PartitionID]) {
-        for partition in lost { steps[partition] = .comparing(nil, due: .zero) }
+    /// `lost`: those that the last run left, with lost leaves. `delay`: no write takes longer.
+    init(lost: [PartitionID], delay: Duration) {
+        self.delay = delay
+        for partition in lost { steps[partition] = .comparing(Comparing(due: .zero)) }
     }
 
     var isIdle: Bool { steps.isEmpty }
@@ -114,7 +130,9 @@ struct Salvage: Sendable {
 
     var nextDeadline: MonotonicTime? {
         guard !isDraining else { return nil }
-        return steps.values.lazy.compactMap { if case .comparing(nil, let due) = $0 { due } else { nil } }.min()
+        return steps.values.lazy.compactMap { step in
+            if case .comparing(let comparing) = step, comparing.request == nil { comparing.due } else { nil }
+        }.min()
     }
 
     /// False: it is known.
@@ -145,23 +163,35 @@ struct Salvage: Sendable {
             restored += 1
             return true
         }
-        steps[partition] = .comparing(nil, due: now.monotonic)
+        compare(partition, now)
         return false
     }
 
     /// The store could not copy it, and will say again that it is damaged.
     mutating func failed(_ partition: PartitionID, hasLost: Bool, _ now: Now) {
-        steps[partition] = hasLost ? .comparing(nil, due: now.monotonic) : nil
+        steps[partition] = nil
+        if hasLost { compare(partition, now) }
+    }
+
+    /// Until now it was suspended, and no write has counted it.
+    private mutating func compare(_ partition: PartitionID, _ now: Now) {
+        let settled = now.monotonic.advanced(by: delay)
+        steps[partition] = .comparing(Comparing(due: now.monotonic, settled: settled))
     }
 
     /// Who is to be compared now.
     mutating func nextDue(_ now: Now) -> (request: RequestID, partition: PartitionID)? {
         guard !isDraining else { return nil }
         for (partition, step) in steps {
-            guard case .comparing(nil, let time) = step, time <= now.monotonic else { continue }
+            guard case .comparing(var comparing) = step, comparing.request == nil, comparing.due <= now.monotonic else {
+                continue
+            }
             lastRequest += 1
             let request = RequestID(rawValue: Self.requestBits | lastRequest)
-            steps[partition] = .comparing(request, due: time)
+            comparing.request = request
+            comparing.due = now.monotonic
+            comparing.settled = comparing.settled ?? now.monotonic.advanced(by: delay)
+            steps[partition] = .comparing(comparing)
             return (request, partition)
         }
         return nil
@@ -169,16 +199,23 @@ struct Salvage: Sendable {
 
     static func isOwn(_ request: RequestID) -> Bool { request.rawValue & 0xff << 56 == requestBits }
 
-    /// The partition that is whole now, if one is.
-    mutating func compared(_ request: RequestID, isWhole: Bool, _ now: Now) -> PartitionID? {
+    /// The partition that is whole now, if one is, and how many keys were not alike. `isComplete`: it was compared with every
+    /// co-owner in full; `differing`: keys that were not alike this time.
+    mutating func compared(
+        _ request: RequestID, isComplete: Bool, differing: Int, _ now: Now
+    ) -> (partition: PartitionID, differing: Int)? {
         for (partition, step) in steps {
-            guard case .comparing(request, _) = step else { continue }
-            if isWhole {
+            guard case .comparing(var comparing) = step, comparing.request == request, let settled = comparing.settled
+            else { continue }
+            comparing.differing += differing
+            if isComplete, comparing.due >= settled {
                 steps[partition] = nil
                 restored += 1
-                return partition
+                return (partition, comparing.differing)
             }
-            steps[partition] = .comparing(nil, due: now.monotonic.advanced(by: Self.pause))
+            comparing.request = nil
+            comparing.due = isComplete ? max(settled, now.monotonic) : now.monotonic.advanced(by: Self.pause)
+            steps[partition] = .comparing(comparing)
             return nil
         }
         return nil
@@ -187,7 +224,10 @@ struct Salvage: Sendable {
     /// Co-owners may be others now.
     mutating func ringChanged(_ now: Now) {
         for (partition, step) in steps {
-            if case .comparing = step { steps[partition] = .comparing(nil, due: now.monotonic) }
+            guard case .comparing(var comparing) = step else { continue }
+            comparing.request = nil
+            comparing.due = now.monotonic
+            steps[partition] = .comparing(comparing)
         }
     }
 

@@ -425,7 +425,7 @@ extension SimulationPlan {
         mending.lastBackoff = .milliseconds(500)
         limits.mending = mending
         guard limits.scrub.isOn, !forgets, operatorCount == 0, !faults.weights.allSatisfy({ $0 == 0 }),
-            random.chance(400)
+            random.chance(600)
         else { return }
         faults.damageRecord = random.pick([4, 16])
         // Long enough for a record to be mended while clients go on.
@@ -436,7 +436,7 @@ extension SimulationPlan {
     /// From a generator of its own, as with mending.
     private mutating func drawSalvage() {
         var random = SeededGenerator(seed: seed ^ 0x5341_4c56)
-        salvages = faults.damageRecord > 0 && !forgets && random.chance(600)
+        salvages = faults.damageRecord > 0 && !forgets && random.chance(700)
     }
 
     private mutating func drawExpiry(_ random: inout SeededGenerator) {

@@ -220,7 +220,7 @@ extension Simulation {
 
     private func damageRecord(_ node: Int) -> Bool {
         // One damaged copy of a key at most: what is acknowledged must be somewhere else.
-        let key = random.below(plan.keys.count)
+        let key = plan.salvages ? keyThatSomebodyLacks(beside: node) : random.below(plan.keys.count)
         let object = plan.keys[key].object
         guard plan.buckets[plan.keys[key].bucket].copies > 1, replicas(of: key).contains(node),
             nodes[node].store.durableRecord(of: object) != nil,
@@ -230,12 +230,27 @@ extension Simulation {
                 nodes[$0].store.damagedPartitions.contains(plan.ringSize.partition(of: object.position))
             })
         else { return false }
-        nodes[node].store.damage(object, random.chance(500) ? .block : .bit(random.below(1 << 16)))
+        nodes[node].store.damage(
+            object, random.chance(plan.salvages ? 800 : 500) ? .block : .bit(random.below(1 << 16)))
         history.forget(key: key, node: node)
         damagedKeys.insert(key)
         noteLost(key: key)
         note(nodes[node].name, key: key, "its record of k\(key) goes bad")
         return true
+    }
+
+    /// Where another replica has something else, so that this node's copy may be the one in which quorums meet.
+    private func keyThatSomebodyLacks(beside node: Int) -> Int {
+        let first = random.below(plan.keys.count)
+        for offset in plan.keys.indices {
+            let key = (first + offset) % plan.keys.count
+            let object = plan.keys[key].object
+            guard let own = nodes[node].store.durableRecord(of: object) else { continue }
+            if replicas(of: key).contains(where: { $0 != node && nodes[$0].store.durableRecord(of: object) != own }) {
+                return key
+            }
+        }
+        return first
     }
 
     /// A node stops, and its disk has lost a record in silence: a scrub alone can find it.

@@ -121,7 +121,7 @@ extension Simulation {
     private func awaitSalvage() {
         guard plan.salvages else { return }
         let begin = now
-        while let node = nodes.indices.first(where: { firstUnreadable($0) != nil || isWaitingForPeers($0) }) {
+        while let node = nodes.indices.first(where: { firstUnreadable($0) != nil || waitsForPeersAlone($0) }) {
             if now > begin + Self.scrubTime {
                 return report(
                     Violation(
@@ -136,7 +136,7 @@ extension Simulation {
         advance(to: now + Self.calmTimeout) { self.clients.open.isEmpty }
     }
 
-    private func isWaitingForPeers(_ node: Int) -> Bool {
+    private func waitsForPeersAlone(_ node: Int) -> Bool {
         nodes[node].store.damagedPartitions.all.contains { partition in
             !plan.keys.contains { key in
                 plan.ringSize.partition(of: key.object.position) == partition
