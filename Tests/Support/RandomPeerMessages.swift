@@ -29,7 +29,7 @@ extension SeededGenerator {
                 ReplicaRead(
                     operation: operation, key: objectKey(), copies: copies,
                     want: pick([.full, .hash, .unless(ContentHash(rawValue: number()))]),
-                    hint: maybe { NodeID(rawValue: $0.number()) }),
+                    hint: maybe { NodeID(rawValue: $0.number()) }, epoch: maybe { $0.number() | 1 } ?? 0),
                 remaining: duration())
         case 3:
             return .readResult(

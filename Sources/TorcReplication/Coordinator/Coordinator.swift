@@ -557,7 +557,9 @@ package struct Coordinator: Sendable {
         }
         for id in gets.keys.sorted() {
             guard let get = gets[id], get.isOpen,
-                get.replicas != lists.replicas(of: get.key, copies: Int(get.properties.n))
+                // Replicas that know this ring refuse what is written back by the one before.
+                get.epoch != placement.epoch
+                    || get.replicas != lists.replicas(of: get.key, copies: Int(get.properties.n))
             else { continue }
             gets[id] = nil
             let next = numbers.nextOperation()

@@ -85,7 +85,7 @@ struct GetOperation: Sendable {
     let options: QuorumOptions
     let properties: BucketProperties
     let replicas: Replicas
-    private let epoch: UInt64
+    let epoch: UInt64
     private let node: NodeID
     /// Among those that are read.
     let begunAt: MonotonicTime
@@ -657,7 +657,7 @@ struct GetOperation: Sendable {
         _ place: Int, _ want: ReplicaRead.Want, _ now: MonotonicTime, _ view: NodeView,
         _ effects: inout [CoordinatorEffect]
     ) {
-        var read = ReplicaRead(operation: id, key: key, copies: copies, want: want)
+        var read = ReplicaRead(operation: id, key: key, copies: copies, want: want, epoch: epoch)
         var node = place < replicas.nodes.count ? replicas.nodes[place] : view.node
         if place >= replicas.nodes.count {
             let standIn = standIns[place - replicas.nodes.count]

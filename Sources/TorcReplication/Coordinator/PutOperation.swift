@@ -67,6 +67,8 @@ struct PutOperation: Sendable {
         /// Primaries that may still acknowledge.
         var awaited: ReplicaSet
         var standIns: StandIns
+        /// This node stamped it on what it keeps for this primary, and not on a record of its own.
+        var mintedFor: NodeID?
         /// Only a deliberate fault makes it more than none.
         var repeats = 0
 
@@ -217,7 +219,9 @@ struct PutOperation: Sendable {
             object: minted.object, write: write, awaited: ReplicaSet(), standIns: StandIns(fallbacks: plan.fallbacks))
         switch own {
         case .primary(let place): if Mutation.countUnsyncedMint.isActive { replication.store(place) }
-        case .fallback(let index): replication.standIns.add(index, for: Self.ownTarget)
+        case .fallback(let index):
+            replication.standIns.add(index, for: Self.ownTarget)
+            replication.mintedFor = replicas[Self.ownTarget]
         case .outside: break
         }
         spread(&replication, view, &effects)
@@ -258,6 +262,8 @@ struct PutOperation: Sendable {
             from: former.replicas.nodes, to: replicas, fallbacks: next.fallbacks)
         replication.write.epoch = next.epoch
         spread(&replication, view, &effects)
+        // What is kept for another is no record of this node's, which it may have to hold now.
+        if replication.mintedFor != nil, case .primary = own { effects.append(.localWrite(replication.write)) }
         phase = .replicating(replication)
         return settle(now)
     }
@@ -291,11 +297,12 @@ struct PutOperation: Sendable {
     mutating func mintSynced(
         _ view: NodeView, _ now: Now, _ effects: inout [CoordinatorEffect]
     ) -> PutOutcome? {
-        switch own {
-        case .primary: wrote(.stored, by: view.node, view, now, &effects)
-        case .fallback: hinted(.stored, of: replicas[Self.ownTarget], by: view.node, view, now, &effects)
-        case .outside: nil
+        guard case .replicating(let replication) = phase else { return nil }
+        if let target = replication.mintedFor {
+            return hinted(.stored, of: target, by: view.node, view, now, &effects)
         }
+        guard case .primary = own else { return nil }
+        return wrote(.stored, by: view.node, view, now, &effects)
     }
 
     /// An acknowledgement, this node's own included.

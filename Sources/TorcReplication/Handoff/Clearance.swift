@@ -23,6 +23,8 @@ struct Clearance: Sendable {
     static let pause = Duration.milliseconds(5)
     /// Until it is looked whether everything is gone.
     static let secondLook = Duration.seconds(1)
+    /// Until a partition is tried again of which a range could not be read.
+    static let retry = Duration.seconds(10)
 
     private let configuration: LaneConfiguration
     private var placement: Placement
@@ -31,8 +33,10 @@ struct Clearance: Sendable {
     /// The storage key after which the first of them is read on.
     private var cursor: ByteBuffer?
     private var scan: StoreToken?
-    /// Left until the next start or ring: something of theirs could not be read.
-    private var unreadable: Set<PartitionID> = []
+    /// Left until the next start or ring: a record of theirs cannot be decoded. It is nothing that could come back.
+    private var undecodable: Set<PartitionID> = []
+    /// A range of theirs could not be read. What is in it could come back, so nothing is reaped until it is gone.
+    private var unread: Set<PartitionID> = []
     private var numbers: AskerNumbers
     private(set) var nextDeadline: MonotonicTime?
 
@@ -48,7 +52,8 @@ struct Clearance: Sendable {
     mutating func ringChanged(_ placement: Placement, _ leaves: LeafTable, _ now: Now) {
         self.placement = placement
         partitions = []
-        unreadable = []
+        undecodable = []
+        unread = []
         cursor = nil
         scan = nil
         findPartitions(leaves)
@@ -57,7 +62,10 @@ struct Clearance: Sendable {
 
     private mutating func findPartitions(_ leaves: LeafTable) {
         guard placement.phase == .settled else { return }
-        for tree in leaves.trees where partitions.last != tree.partition && !unreadable.contains(tree.partition) {
+        for tree in leaves.trees
+        where partitions.last != tree.partition && !undecodable.contains(tree.partition)
+            && !unread.contains(tree.partition)
+        {
             let isHeld = placement.holds(configuration.node, tree.partition, copies: Int(tree.copies))
             if !isHeld, leaves[tree]!.contains(where: { $0 != 0 }) { partitions.append(tree.partition) }
         }
@@ -67,7 +75,11 @@ struct Clearance: Sendable {
         guard let due = nextDeadline, due <= now.monotonic, scan == nil else { return }
         nextDeadline = nil
         if partitions.isEmpty { findPartitions(leaves) }
-        guard let partition = partitions.first else { return }
+        guard let partition = partitions.first else {
+            if !unread.isEmpty { nextDeadline = now.monotonic.advanced(by: Self.retry) }
+            unread = []
+            return
+        }
         let token = numbers.nextToken()
         scan = token
         effects.append(
@@ -84,13 +96,13 @@ struct Clearance: Sendable {
     ) {
         guard token == scan, let partition = partitions.first else { return }
         scan = nil
-        if entries == nil { unreadable.insert(partition) }
+        if entries == nil { unread.insert(partition) }
         for entry in entries ?? [] {
             cursor = entry.storageKey
             guard let key = try? ObjectKey(storageKey: entry.storageKey),
                 let record = try? Record(decoding: entry.record, for: key)
             else {
-                unreadable.insert(partition)
+                undecodable.insert(partition)
                 continue
             }
             let isHeld = placement.holds(configuration.node, partition, copies: Int(record.header.copies))

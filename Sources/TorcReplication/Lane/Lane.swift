@@ -196,7 +196,7 @@ package struct Lane: Sendable {
             salvage.ringChanged(now)
         case .propertiesChanged(let entries):
             coordinator.propertiesChanged(entries, now)
-            repair.propertiesChanged(coordinator.properties, now)
+            repair.propertiesChanged(coordinator.properties, now, &fromRepair)
             reaper.propertiesChanged(coordinator.properties, now)
             mending.propertiesChanged(coordinator.properties)
             told = nil

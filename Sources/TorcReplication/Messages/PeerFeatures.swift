@@ -16,8 +16,11 @@ package struct PeerFeatures: OptionSet, Hashable, Sendable {
     /// Knows the property `one_cache_ms` of a bucket.
     package static let cachesOne = PeerFeatures(rawValue: 2)
 
+    /// Reads tell the ring by which they are counted.
+    package static let readsByRing = PeerFeatures(rawValue: 4)
+
     /// All that this build has.
-    package static let supported: PeerFeatures = [.prunesVectors, .cachesOne]
+    package static let supported: PeerFeatures = [.prunesVectors, .cachesOne, .readsByRing]
 
     /// For people, ascending by bit.
     package var names: [String] {
@@ -27,6 +30,7 @@ package struct PeerFeatures: OptionSet, Hashable, Sendable {
             switch feature {
             case .prunesVectors: return "prunes-vectors"
             case .cachesOne: return "caches-one"
+            case .readsByRing: return "reads-by-ring"
             default: return "bit-\(bit)"
             }
         }
@@ -42,9 +46,21 @@ extension PeerMessage {
             return []
         case .reaped(_, .minting): return .prunesVectors
         case .properties(_, let entries): return entries.contains(where: \.needsCachesOne) ? .cachesOne : []
+        case .read(let read, _): return read.epoch > 0 ? .readsByRing : []
         case .forward(let forward): return forward.properties.oneCacheMilliseconds > 0 ? .cachesOne : []
         default: return []
         }
+    }
+}
+
+extension PeerMessage {
+    /// As a link carries it that has agreed on these: without what is told beside the question, and an older build cannot read.
+    package func adapted(to agreed: PeerFeatures) -> PeerMessage {
+        guard case .read(var read, let remaining) = self, read.epoch > 0, !agreed.contains(.readsByRing) else {
+            return self
+        }
+        read.epoch = 0
+        return .read(read, remaining: remaining)
     }
 }
 

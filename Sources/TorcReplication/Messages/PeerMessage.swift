@@ -105,13 +105,19 @@ package struct ReplicaRead: Hashable, Sendable {
     package var want: Want
     /// Asks for what the receiver keeps for this replica; nil: for the receiver's own record.
     package var hint: NodeID?
+    /// Of the ring by which the sender counts the answer. Who has begun to fetch copies since does not answer yet. 0: it is
+    /// not counted, or the receiver is too old to be told.
+    package var epoch: UInt64
 
-    package init(operation: OperationID, key: ObjectKey, copies: UInt8, want: Want, hint: NodeID? = nil) {
+    package init(
+        operation: OperationID, key: ObjectKey, copies: UInt8, want: Want, hint: NodeID? = nil, epoch: UInt64 = 0
+    ) {
         self.operation = operation
         self.key = key
         self.copies = copies
         self.want = want
         self.hint = hint
+        self.epoch = epoch
     }
 }
 

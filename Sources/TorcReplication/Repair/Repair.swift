@@ -114,11 +114,17 @@ package struct Repair: Sendable {
     /// Comparisons that are awaited.
     package var awaited: Int { schedule.awaited }
 
-    package mutating func propertiesChanged(_ properties: PropertiesTable, _ now: Now) {
+    package mutating func propertiesChanged(
+        _ properties: PropertiesTable, _ now: Now, _ effects: inout [RepairEffect]
+    ) {
         let inUse = properties.copiesInUse
         guard inUse != copies else { return }
         copies = inUse
         rebuild(now)
+        // Pairs of a number of copies that is not in use any more are compared by nobody.
+        for pair in demands.values.flatMap(\.waiting) where !inUse.contains(pair.tree.copies) {
+            ended(pair, completed: false, differing: 0, &effects)
+        }
     }
 
     package mutating func drain(_ effects: inout [RepairEffect]) {

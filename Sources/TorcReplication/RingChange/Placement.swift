@@ -136,6 +136,23 @@ package struct Placement: Hashable, Sendable {
         }
     }
 
+    /// The same of the lists that reads are asked of: what a node fetches while copies move does not count yet.
+    func servingRanks(of node: NodeID) -> [UInt8] {
+        guard phase == .copying, let former else { return ranks(of: node) }
+        return (0..<ring.size.partitions).map { index in
+            let partition = PartitionID(index)
+            if !hasFencedOwners {
+                let place = former.preferenceList(of: partition, count: BucketProperties.maximumCopies)
+                    .firstIndex(of: node)
+                return place.map { UInt8($0 + 1) } ?? .max
+            }
+            let copies = (1...BucketProperties.maximumCopies).first {
+                replicas(of: partition, copies: $0).servingNodes.contains(node)
+            }
+            return copies.map { UInt8($0) } ?? .max
+        }
+    }
+
     /// A list does not grow for those of it that are gone: who follows holds nothing. But where all are gone, it is
     /// those that follow.
     private func owners(of partition: PartitionID, _ copies: Int, in ring: Ring) -> [NodeID] {

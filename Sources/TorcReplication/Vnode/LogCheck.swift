@@ -10,7 +10,9 @@
 //   damage at or below a mark that stands after it     -> refuse: acknowledged writes are gone, in silence
 //
 // Marks are gathered from everything that can still be read, damage or not: a batch behind the damage is
-// what proves that the damaged part had been synced. A hole in the numbers (a lost file) is damage.
+// what proves that the damaged part had been synced. A hole in the numbers (a lost file) is damage. What stands
+// behind damage may be bytes of a client's value that look like a batch: the store hands on no mark of one that
+// it cannot tell from its own.
 // A sync is followed by a mark in the log within moments, so that the proof stands when the writers pause.
 
 import TorcModel

@@ -196,15 +196,18 @@ extension ServerConfiguration {
         limits.scrub.isOn = scrubBytes > 0
         limits.scrub.bytesPerSecond = max(1, scrubBytes / laneCount)
         limits.scrub.interval = .seconds(values.integer(.scrubInterval) ?? 86_400)
-        // Longer than a request takes, unless a client names a longer timeout than this node does.
+        let messageAge = Duration.seconds(values.integer(.messageAge) ?? 60)
+        // Longer than a request takes; where a client names a longer timeout than this node does, longer than a replica takes
+        // what was read.
         limits.mending.delay = max(
-            limits.mending.delay, .milliseconds(2 * (values.integer(.requestTimeout) ?? Self.requestTimeoutByDefault)))
+            limits.mending.delay, messageAge,
+            .milliseconds(2 * (values.integer(.requestTimeout) ?? Self.requestTimeoutByDefault)))
         let reapBytes = values.integer(.reapBytes) ?? 4 << 20
         limits.reaping.isOn = reapBytes > 0
         limits.reaping.judgesAge = true
         limits.reaping.bytesPerSecond = max(1, reapBytes / laneCount)
         limits.reaping.interval = .seconds(values.integer(.reapInterval) ?? 60)
-        limits.reaping.maximumAge = .seconds(values.integer(.messageAge) ?? 60)
+        limits.reaping.maximumAge = messageAge
         self.limits = limits
         redisLimits = RESPLimits(objectBytes: limits.objectBytes)
         redisLimits.allowsConditions = values.boolean(.redisConditions) ?? false

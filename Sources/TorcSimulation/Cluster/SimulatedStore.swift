@@ -101,6 +101,7 @@ package struct SimulatedStore {
 
     private var current: [RecordName: ByteBuffer] = [:]
     private var durable: [RecordName: ByteBuffer] = [:]
+    private var everHeld: Set<ObjectKey> = []
     private var log: Deque<LogEntry> = []
     private var nextSequence: UInt64 = 1
     private(set) var syncedThrough: UInt64 = 0
@@ -162,6 +163,8 @@ package struct SimulatedStore {
 
     /// The record as it was written, damaged since or not.
     package func intactRecord(of key: ObjectKey) -> ByteBuffer? { current[RecordName(key)] }
+    /// Whether it has ever been durable here, in this folder.
+    package func hasHeld(_ key: ObjectKey) -> Bool { everHeld.contains(key) }
     package func durableRecord(of key: ObjectKey) -> ByteBuffer? { durable[RecordName(key)] }
     package func isDamaged(_ key: ObjectKey) -> Bool { damage[key] != nil && current[RecordName(key)] != nil }
     /// The replica's own, ascending by key.
@@ -236,6 +239,7 @@ package struct SimulatedStore {
     private mutating func makeDurable(_ entry: LogEntry) {
         for write in entry.content.writes {
             durable[RecordName(write.key, hint: write.hint)] = write.record
+            if write.hint == nil, write.record != nil { everHeld.insert(write.key) }
             if write.hint == nil, let damage = durableDamage[write.key], damage.since < entry.sequence {
                 durableDamage[write.key] = nil
             }

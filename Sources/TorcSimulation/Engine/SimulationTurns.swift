@@ -180,7 +180,8 @@ extension Simulation {
             return
         }
         note(nodes[node].name, key: key(of: message), "-> \(nodes[to].name) \(describe(message))")
-        network.send(message, from: node, to: to, at: now, actions: &networkActions)
+        let carried = message.adapted(to: agreedFeatures(node, to))
+        network.send(carried, from: node, to: to, at: now, actions: &networkActions)
         performNetworkActions()
     }
 
@@ -246,7 +247,8 @@ extension Simulation {
         return clock
     }
 
-    /// A page names what its replica holds synced, or held when it was read and has handed over since.
+    /// A page names what its replica holds synced, or held when it was read and has handed over since. It may have come to
+    /// hold the partition again before what it discarded is gone from its disk.
     private func notePage(_ message: PeerMessage, from node: Int, to: Int) {
         switch message {
         case .page(let page):
@@ -257,7 +259,8 @@ extension Simulation {
             for item in items {
                 let key = ObjectKey(bucket: bucket, key: item)
                 let isHeld = keyIndex[key].map { replicas(of: $0).contains(node) } ?? true
-                if isHeld, nodes[node].store.durableRecord(of: key) == nil {
+                let wasHeld = plan.operatorCount > 0 && nodes[node].store.hasHeld(key)
+                if isHeld, !wasHeld, nodes[node].store.durableRecord(of: key) == nil {
                     report(
                         Violation(
                             .notDurable, key: keyIndex[key],

@@ -123,7 +123,9 @@ package struct ScenarioRun {
         case "abort": return order(.abort, at: node)
         case "commit":
             let deadline = simulation.nodes[node].clock.now(at: simulation.now).monotonic.advanced(by: .seconds(10))
-            return order(.commit(plan: nil, deadline: deadline), at: node)
+            let commit = RingOrder.commit(plan: nil, deadline: deadline)
+            return words.count == 1
+                ? order(commit, at: node) : try begin(commit, at: node, Array(words.dropFirst()), step)
         case "force":
             let dead = try places(Array(words.dropFirst(2)), step).map { simulation.nodes[$0].id }
             return order(.force(without: dead), at: node)
@@ -165,6 +167,22 @@ package struct ScenarioRun {
         simulation.order(order, at: node, 0)
         until { self.simulation.heard != nil }
         return simulation.heard ?? "no answer"
+    }
+
+    /// commit until A holds: not a message more has come, and the next step may crash whoever would hear it.
+    private func begin(
+        _ order: RingOrder, at node: Int, _ words: [String], _ step: Scenario.Step
+    ) throws(ScenarioError) -> String {
+        guard words.count == 3, words[0] == "until", words[2] == "holds" else {
+            throw ScenarioError(line: step.line, message: "commit, or commit until B holds")
+        }
+        let holder = try places([words[1]], step)[0]
+        guard simulation.nodes[node].process != nil else { return "not reached" }
+        func epoch() -> UInt64 { simulation.nodes[holder].store.ringRecord?.state.version.epoch ?? 0 }
+        let before = epoch()
+        simulation.order(order, at: node, 0)
+        until { epoch() > before }
+        return epoch() > before ? "holds" : "does not"
     }
 
     private func change(_ words: [String], _ step: Scenario.Step) throws(ScenarioError) -> StagedChange {

@@ -112,6 +112,7 @@ package final class PeerLink: ChannelInboundHandler, @unchecked Sendable {
     func send(_ message: PeerMessage) {
         eventLoop.assertInEventLoop()
         guard case .standing(let session) = state else { return }
+        let message = message.adapted(to: session.agreed)
         // A message that the peer cannot read would end the link, and take others with it.
         guard session.agreed.isSuperset(of: message.requiredFeatures) else {
             owner?.linkWithheld(message, on: self)

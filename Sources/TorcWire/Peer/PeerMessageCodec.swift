@@ -260,6 +260,7 @@ extension PeerMessageCodec {
 
     /// Beside what is wanted, in the same byte.
     private static let hintReadFlag: UInt8 = 4
+    private static let epochReadFlag: UInt8 = 8
 
     private static func encode(_ outcome: WriteOutcome, into buffer: inout ByteBuffer) {
         switch outcome {
@@ -287,7 +288,9 @@ extension PeerMessageCodec {
             case .hash: 2
             }
         buffer.writeMultipleIntegers(
-            Kind.read.rawValue, read.operation.rawValue, read.copies, want | (read.hint == nil ? 0 : hintReadFlag))
+            Kind.read.rawValue, read.operation.rawValue, read.copies,
+            want | (read.hint == nil ? 0 : hintReadFlag) | (read.epoch == 0 ? 0 : epochReadFlag))
+        if read.epoch > 0 { buffer.writeInteger(read.epoch) }
         if let hint = read.hint { buffer.writeInteger(hint.rawValue) }
         if case .unless(let hash) = read.want { buffer.writeInteger(hash.rawValue) }
         buffer.writeLengthPrefixed(read.key.storageKey)
@@ -299,16 +302,20 @@ extension PeerMessageCodec {
     ) throws(MalformedBytes) -> ReplicaRead {
         let copies = try buffer.readFixed(UInt8.self, "read")
         let flags = try buffer.readFixed(UInt8.self, "read")
+        let epoch = flags & epochReadFlag != 0 ? try buffer.readFixed(UInt64.self, "read") : 0
+        // Written in one way only.
+        guard epoch > 0 || flags & epochReadFlag == 0 else { throw MalformedBytes(.notCanonical, "read") }
         let hint = flags & hintReadFlag != 0 ? NodeID(rawValue: try buffer.readFixed(UInt64.self, "read")) : nil
         let want: ReplicaRead.Want
-        switch flags & ~hintReadFlag {
+        switch flags & ~(hintReadFlag | epochReadFlag) {
         case 0: want = .full
         case 1: want = .unless(ContentHash(rawValue: try buffer.readFixed(UInt64.self, "read")))
         case 2: want = .hash
         default: throw MalformedBytes(.notCanonical, "read")
         }
         return ReplicaRead(
-            operation: operation, key: try decodeKey(from: &buffer), copies: copies, want: want, hint: hint)
+            operation: operation, key: try decodeKey(from: &buffer), copies: copies, want: want, hint: hint,
+            epoch: epoch)
     }
 
     private static func encode(_ outcome: ReadOutcome, into buffer: inout ByteBuffer) {

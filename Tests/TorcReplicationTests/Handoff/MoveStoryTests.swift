@@ -152,6 +152,7 @@ import TorcReplication
         var one = QuorumOptions()
         one.w = .one
         one.dw = .one
+        one.dw = .one
         one.sloppyQuorum = false
         cluster.ask(1, put(1, "half", one))
         #expect(isOK(cluster.answers.last))
@@ -216,5 +217,69 @@ import TorcReplication
         cluster.tell(2, .write(write), from: 3)
         #expect(cluster.sent["wrote"] == before + 1)
         #expect(cluster.told.last == .wrote(write.operation, .failed(.otherRing)))
+    }
+
+    /// It left, somebody else holds the copies, and it comes back: who knows only the first ring would count what it has not
+    /// fetched yet as "nothing here".
+    @Test func whoFetchesCopiesDoesNotAnswerForAFormerRing() {
+        var cluster = made()
+        cluster.follow(copying)
+        func read(at number: Int, epoch: UInt64) -> ReadOutcome? {
+            let operation = OperationID(lane: 0, number: 70 + epoch)
+            cluster.tell(
+                number,
+                .read(
+                    ReplicaRead(operation: operation, key: key(9), copies: 3, want: .hash, epoch: epoch),
+                    remaining: .seconds(1)), from: 3)
+            guard case .readResult(operation, let outcome)? = cluster.told.last else { return nil }
+            return outcome
+        }
+        #expect(read(at: 4, epoch: 1) == .failed(.otherRing))
+        #expect(read(at: 4, epoch: 2) == .absent)
+        #expect(read(at: 4, epoch: 0) == .absent)
+        #expect(read(at: 1, epoch: 1) == .absent)
+        cluster.follow(retiring)
+        #expect(read(at: 4, epoch: 1) == .absent)
+    }
+
+    /// What it writes back by the ring before is refused: it reads again, and not until its time is over.
+    @Test func aReadThatWritesBackGoesOnByTheNextRing() throws {
+        var cluster = made()
+        // Its list is the same in both rings.
+        let key = try #require(
+            (0..<1_000).lazy.map { ObjectKey(bucket: bucket, key: ByteBuffer(string: "k\($0)")) }
+                .first { Self.size.partition(of: $0.position).index == 3 })
+        cluster.down(2)
+        cluster.down(3)
+        var put = PutRequest(key: key, metadata: ByteBuffer(), value: ByteBuffer(string: "by one"))
+        put.options.w = .one
+        put.options.dw = .one
+        cluster.ask(1, .put(put))
+        #expect(isOK(cluster.answers.last))
+        cluster.late = [2]
+        cluster.up(2)
+        let before = cluster.answers.count
+        cluster.ask(1, .get(GetRequest(key: key)))
+        #expect(cluster.answers.count == before)
+        cluster.follow(copying)
+        cluster.late = []
+        #expect(cluster.answers.count == before + 1)
+        #expect(values(cluster.answers.last) == ["by one"])
+    }
+
+    /// What cannot be read there could come back with the tree: it is tried again until it is gone.
+    @Test func aRangeThatCannotBeReadIsClearedOutLater() {
+        var cluster = made()
+        cluster.follow(copying)
+        wait(&cluster)
+        cluster.follow(retiring)
+        wait(&cluster)
+        cluster.loseBlock(of: key(2), at: 1)
+        cluster.follow(settled)
+        wait(&cluster, 5)
+        #expect(cluster.object(key(0), at: 1) != nil)
+        cluster.reportDamage(of: key(2), at: 1)
+        wait(&cluster, 15)
+        for number in 0..<5 { #expect(cluster.object(key(number), at: 1) == nil) }
     }
 }

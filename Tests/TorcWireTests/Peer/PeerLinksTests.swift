@@ -14,7 +14,9 @@ import TorcWire
     }
 
     private func large(_ number: UInt64, bytes: Int = 1 << 20) -> PeerMessage {
-        .readResult(OperationID(rawValue: number), .object(ByteBuffer(repeating: UInt8(number), count: bytes)))
+        .readResult(
+            OperationID(rawValue: number),
+            .object(ByteBuffer(repeating: UInt8(truncatingIfNeeded: number), count: bytes)))
     }
 
     private func small(_ number: UInt64) -> PeerMessage { .wrote(OperationID(rawValue: number), .stored) }
@@ -264,6 +266,21 @@ import TorcWire
                 identity: testIdentity(node, incarnation: 0), key: peerTestKey, members: members, limits: quickLimits),
             on: MultiThreadedEventLoopGroup.singleton.next(), within: .seconds(10)
         ).get()
+    }
+
+    /// As `localhost` may be, when the peer listens on IPv4 alone.
+    @Test func ofANamesAddressesOneIsEnough() async throws {
+        let members = try members(2)
+        let one = try await TestPeer(1, incarnation: 11, members: members)
+        var configuration = PeerConfiguration(
+            identity: testIdentity(2, incarnation: 0), key: peerTestKey, members: [members[0]], limits: quickLimits)
+        configuration.resolver = TwoAddresses()
+        let report = try await PeerProbe.run(
+            configuration, on: MultiThreadedEventLoopGroup.singleton.next(), within: .seconds(10)
+        ).get()
+        let outcomes = report.outcomes.map { $0.outcome }
+        #expect(outcomes == [.unknownElsewhere])
+        try await one.stop()
     }
 
     @Test func aProbeFindsWhereItsNodeIsAlive() async throws {
