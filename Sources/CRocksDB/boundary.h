@@ -32,6 +32,8 @@
 
 struct torc_family {
     rocksdb::ColumnFamilyHandle *handle;
+    /// Dropped, and not freed yet. Under `families_mutex`.
+    bool is_retired = false;
 };
 
 namespace torc {
@@ -45,8 +47,13 @@ class CompactionWatch : public rocksdb::EventListener {
     void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status *error) override {
         if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsCorruption()) {
             *error = rocksdb::Status::OK();
+        } else {
+            failed_.store(true, std::memory_order_relaxed);
         }
     }
+
+    /// RocksDB has stopped writing out, for good: what waits for that waits for ever.
+    bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
     void OnCompactionCompleted(rocksdb::DB *, const rocksdb::CompactionJobInfo &job) override {
         if (!job.status.IsCorruption()) return;
@@ -69,6 +76,7 @@ class CompactionWatch : public rocksdb::EventListener {
     }
 
   private:
+    std::atomic<bool> failed_{false};
     std::mutex mutex_;
     std::vector<std::pair<std::string, std::string>> found_;
 };

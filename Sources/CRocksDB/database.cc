@@ -331,7 +331,12 @@ torc_error torc_drop_family(torc_db *db, torc_family *family) {
 }
 
 torc_error torc_retire_family(torc_db *db, torc_family *family) {
-    return guarded([&]() -> torc_error { return result(db->db->DropColumnFamily(family->handle)); });
+    return guarded([&]() -> torc_error {
+        rocksdb::Status status = db->db->DropColumnFamily(family->handle);
+        std::lock_guard<std::mutex> lock(db->families_mutex);
+        if (status.ok()) family->is_retired = true;
+        return result(status);
+    });
 }
 
 bool torc_next_damage(torc_db *db, char **family, char **detail) {

@@ -50,14 +50,25 @@ uint32_t torc_batch_count(const torc_batch *batch) { return batch->batch.Count()
 size_t torc_batch_bytes(const torc_batch *batch) { return batch->batch.GetDataSize(); }
 
 /// Memtables take more than they may, and some of it is being written out, or will be. Where nothing is, the write goes on: it is what begins a
-/// flush, or hears that one has failed.
+/// flush, or hears that one has failed. A memtable whose flush has failed counts as one that will be written out.
 static bool waits_for_flushes(torc_db *db) {
     if (db->memtables->memory_usage() <= db->memtable_limit.load(std::memory_order_relaxed)) return false;
+    if (db->watch->failed()) return false;
     uint64_t running = 0, pending = 0;
     db->db->GetIntProperty(rocksdb::DB::Properties::kNumRunningFlushes, &running);
     if (running > 0) return true;
     db->db->GetAggregatedIntProperty(rocksdb::DB::Properties::kMemTableFlushPending, &pending);
-    return pending > 0;
+    if (pending == 0) return false;
+    // What was dropped and is held by somebody counts, too, and is never written out.
+    std::lock_guard<std::mutex> lock(db->families_mutex);
+    uint64_t retired = 0;
+    for (const torc_family *family : db->families) {
+        uint64_t one = 0;
+        if (!family->is_retired) continue;
+        db->db->GetIntProperty(family->handle, rocksdb::DB::Properties::kMemTableFlushPending, &one);
+        retired += one;
+    }
+    return pending > retired;
 }
 
 torc_error torc_write(torc_db *db, torc_batch *batch, bool no_wait) {

@@ -1,9 +1,11 @@
-// The one block of a table whose damage RocksDB does not survive is looked at before RocksDB does.
+// The parts of a table whose damage RocksDB does not survive are looked at before RocksDB does.
 //
 // A table ends with its properties, an index of such blocks (the metaindex) and a footer. RocksDB looks at the checksum of
 // every block before it reads it, but for the properties: these it reads first, and where Debian's build meets garbage at
-// the end of that block an assertion ends the process, before anybody can say which table it was. So the file system that
-// RocksDB is given checks that block's sum when a table is opened: three small reads, of what is about to be read anyway.
+// the end of that block an assertion ends the process, before anybody can say which table it was. A footer has no checksum:
+// what it points to RocksDB makes room for before it compares that with the file, and where there is no such room a
+// background thread, and with it the process, ends by an exception. So the file system that RocksDB is given checks the
+// properties' sum and where the footer points when a table is opened: three small reads, of what is about to be read anyway.
 // All else that may be wrong is left to RocksDB, which says so.
 
 #include <rocksdb/env.h>
@@ -21,6 +23,8 @@ constexpr size_t kTrailerBytes = 5;
 constexpr uint64_t kMagic = 0x88e241b785f4cff7;
 /// XXH3, which is what RocksDB has written by default since version 7, and all that Torc's tables have.
 constexpr uint8_t kChecksum = 4;
+/// Footers of later formats have a checksum, and other contents. Torc's tables have 5.
+constexpr uint64_t kLastFormat = 5;
 /// Properties and metaindex take a few kilobytes; what claims more is for RocksDB to judge.
 constexpr uint64_t kMostBlockBytes = 16 << 20;
 constexpr char kProperties[] = "rocksdb.properties";
@@ -59,6 +63,11 @@ struct Handle {
     uint64_t size = 0;
 
     bool read(Rest *rest) { return rest->varint(&offset) && rest->varint(&size); }
+
+    /// The block and its trailer lie before `end`.
+    bool lies_before(uint64_t end) const {
+        return offset <= end && end - offset >= kTrailerBytes && size <= end - offset - kTrailerBytes;
+    }
 };
 
 bool read(rocksdb::FSRandomAccessFile &file, uint64_t offset, uint64_t count, std::string *bytes) {
@@ -102,13 +111,18 @@ bool find_properties(const std::string &metaindex, Handle *properties) {
     return false;
 }
 
-bool has_damaged_properties(rocksdb::FSRandomAccessFile &file, uint64_t file_size) {
+/// The footer points outside the file, or the properties are not those that were written.
+bool has_damaged_end(rocksdb::FSRandomAccessFile &file, uint64_t file_size) {
     std::string footer, block;
     if (file_size < kFooterBytes || !read(file, file_size - kFooterBytes, kFooterBytes, &footer)) return false;
-    if (little(footer.data() + kFooterBytes - 8, 8) != kMagic || uint8_t(footer[0]) != kChecksum) return false;
+    if (little(footer.data() + kFooterBytes - 8, 8) != kMagic) return false;
+    if (little(footer.data() + kFooterBytes - 12, 4) > kLastFormat) return false;
     Rest rest{footer.data() + 1, footer.data() + kFooterBytes - 12};
-    Handle metaindex, properties;
-    if (!metaindex.read(&rest)) return false;
+    Handle metaindex, index, properties;
+    for (Handle *handle : {&metaindex, &index}) {
+        if (!handle->read(&rest) || !handle->lies_before(file_size - kFooterBytes)) return true;
+    }
+    if (uint8_t(footer[0]) != kChecksum) return false;
     if (read_block(file, metaindex, file_size, &block) != Block::kSound) return false;
     if (!find_properties(block, &properties)) return false;
     return read_block(file, properties, file_size, &block) == Block::kDamaged;
@@ -127,8 +141,8 @@ class CheckedTables : public rocksdb::FileSystemWrapper {
         if (!status.ok() || path.size() < 4 || path.compare(path.size() - 4, 4, ".sst") != 0) return status;
         uint64_t size = 0;
         status = target()->GetFileSize(path, rocksdb::IOOptions(), &size, debug);
-        if (status.ok() && has_damaged_properties(**file, size)) {
-            status = rocksdb::IOStatus::Corruption("block checksum mismatch: the properties of", path);
+        if (status.ok() && has_damaged_end(**file, size)) {
+            status = rocksdb::IOStatus::Corruption("block checksum mismatch: properties or footer of", path);
         }
         if (!status.ok()) file->reset();
         return status;

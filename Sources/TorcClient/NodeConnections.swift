@@ -9,7 +9,7 @@ import TorcWire
 
 final class NodeConnections: Sendable {
     /// The server answers by its own deadline first; the client waits this much longer.
-    private static let answerSlack = TimeAmount.seconds(1)
+    static let answerSlack = TimeAmount.seconds(1)
     /// How long a node may take to say what the ring is.
     private static let ringTimeout = TimeAmount.seconds(2)
 

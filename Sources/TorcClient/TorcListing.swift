@@ -33,15 +33,23 @@ public struct TorcListing: AsyncSequence, Sendable {
 
         deinit { channel?.close(promise: nil) }
 
-        /// The next piece; nil after the last.
+        /// The next piece; nil after the last. An error when the node sends nothing for as long as a request may take,
+        /// and when the task is cancelled.
         public func next() async throws -> [ByteBuffer]? {
             if isDone { return nil }
             if channel == nil { try await start() }
             guard let channel, let frames else { return nil }
+            let time = listing.configuration.requestTimeout + NodeConnections.answerSlack
             do {
                 while true {
-                    let frame = try await withCheckedThrowingContinuation { continuation in
-                        channel.eventLoop.execute { frames.value.pull(continuation) }
+                    let frame = try await withTaskCancellationHandler {
+                        try await withCheckedThrowingContinuation {
+                            (continuation: CheckedContinuation<RiakFrame, any Error>) in
+                            channel.eventLoop.execute { frames.value.pull(continuation, within: time) }
+                        }
+                    } onCancel: {
+                        // Which ends the waiting, too.
+                        channel.close(promise: nil)
                     }
                     let (names, isLast) = try RiakClientMessages.names(frame)
                     if isLast { finish() }
@@ -53,6 +61,7 @@ public struct TorcListing: AsyncSequence, Sendable {
                 throw TorcError(error, isWrite: false)
             } catch {
                 finish()
+                if Task.isCancelled { throw CancellationError() }
                 throw error
             }
         }
@@ -104,31 +113,40 @@ private final class FramePuller: ChannelInboundHandler {
 
     private var frames = RiakFrameDecoder(maximumFrameBytes: RiakChannel.maximumAnswerBytes)
     private var waiting: CheckedContinuation<RiakFrame, any Error>?
+    private var limit: Scheduled<Void>?
     private var context: ChannelHandlerContext?
     private var isClosed = false
 
-    func pull(_ continuation: CheckedContinuation<RiakFrame, any Error>) {
+    func pull(_ continuation: CheckedContinuation<RiakFrame, any Error>, within time: TimeAmount) {
         precondition(waiting == nil, "one frame at a time")
         waiting = continuation
         serve()
+        guard waiting != nil, let context else { return }
+        limit = context.eventLoop.assumeIsolated().scheduleTask(in: time) {
+            self.answer(.failure(TorcError.noQuorum("the node sent nothing more of a listing in time")))
+        }
     }
 
     private func serve() {
-        guard let continuation = waiting else { return }
+        guard waiting != nil else { return }
         do {
             if let frame = try frames.next() {
-                waiting = nil
-                continuation.resume(returning: frame)
+                answer(.success(frame))
             } else if isClosed {
-                waiting = nil
-                continuation.resume(throwing: TorcError.noQuorum("the connection was lost during a listing"))
+                answer(.failure(TorcError.noQuorum("the connection was lost during a listing")))
             } else {
                 context?.read()
             }
         } catch {
-            waiting = nil
-            continuation.resume(throwing: TorcError.protocolViolation(error.message))
+            answer(.failure(TorcError.protocolViolation(error.message)))
         }
+    }
+
+    private func answer(_ result: Result<RiakFrame, any Error>) {
+        limit?.cancel()
+        limit = nil
+        waiting?.resume(with: result)
+        waiting = nil
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }

@@ -230,7 +230,7 @@ package final class FolderReader: Sendable {
         var attempt = 1
         while true {
             do throws(StoreError) {
-                let (inspection, content) = try LogScan.read(folder: path, layout: layout)
+                let (inspection, content) = try LogScan.read(folder: path, store: identity.store, layout: layout)
                 return StoredLog(inspection: inspection, content: content)
             } catch {
                 // A server moves files to the archive and removes them there.

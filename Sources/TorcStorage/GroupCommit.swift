@@ -139,15 +139,11 @@ package final class GroupCommit: Sendable {
 
     private func removeLogs() {
         var done: UInt64 = 0
-        do throws(StoreError) {
-            while true {
-                let next = removal.wait { $0.isStopping || $0.floor > done ? $0 : nil }
-                guard let next, !next.isStopping else { return }
-                try store.removeArchivedLogs(below: next.floor) { self.removal.withLock(\.isStopping) }
-                done = next.floor
-            }
-        } catch {
-            failed(error)
+        while true {
+            let next = removal.wait { $0.isStopping || $0.floor > done ? $0 : nil }
+            guard let next, !next.isStopping else { return }
+            store.removeArchivedLogs(below: next.floor) { self.removal.withLock(\.isStopping) }
+            done = next.floor
         }
     }
 

@@ -50,7 +50,7 @@ package final class LaneStore: @unchecked Sendable {
     /// Their leaves are stored in the batch: they were set right.
     private var corrected: [PartitionID] = []
     private let batch = Batch()
-    private var logData = LogDataWriter()
+    private var logData: LogDataWriter
     private let value = torc_value_create()!
     private var encodedLeaves = ByteBuffer()
 
@@ -68,6 +68,7 @@ package final class LaneStore: @unchecked Sendable {
         self.store = store
         self.lane = lane
         self.partitions = partitions
+        logData = LogDataWriter(store: store.identity.store)
         families = store.partitions
         self.numbers = .init(repeating: 0, count: families.count)
         isDirty = .init(repeating: false, count: families.count)

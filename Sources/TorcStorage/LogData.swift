@@ -1,7 +1,13 @@
 // What travels in the log with every batch, beside the records, and reaches no table:
 //
-//   u32 magic | u64 synced through | u32 count | count × delta          all little-endian
+//   u32 magic | u64 synced through | u32 count | tag | (count - 1) × delta          all little-endian
+//   tag:   u16 0 | u8 1 | u8 1 | u32 0 | u64 0 | u64 xxh3 of the 16 bytes before it, seeded with the store's id
 //   delta: u16 partition | u8 copies | u8 0 | u32 leaf | u64 number | u64 added modulo 2^64
+//
+// Behind damage the log is searched byte by byte, and a client's value may hold what looks like a batch with
+// a mark. The tag tells the store's own: no client ever sees the id. It covers the mark, which is all that
+// counts behind damage. It has the shape of a delta that was applied long ago, and builds that do not know it
+// take it for one; what they write has none.
 //
 // A put of the leaf itself would cost a third of the work of storing a record; these 24 bytes cost nearly
 // nothing. Deltas are numbered from 1 within their partition, because RocksDB may merge several lanes'
@@ -27,18 +33,29 @@ struct LogDataWriter: ~Copyable {
     static let magic: UInt32 = 0x3147_4c54  // "TLG1"
     static let headerBytes = 16
     static let deltaBytes = 24
+    /// Where a delta has 0.
+    static let tagKind: UInt8 = 1
+    /// Behind the tag.
+    private static let firstDelta = headerBytes + deltaBytes
 
+    private let seed: UInt64
     private var bytes: UnsafeMutableRawBufferPointer
     private(set) var count = 0
 
-    init() { bytes = .allocate(byteCount: Self.headerBytes + 64 * Self.deltaBytes, alignment: 8) }
+    /// nil: what is written while nobody serves, where no mark proves anything.
+    init(store: StoreID?) {
+        seed = store?.rawValue ?? 0
+        bytes = .allocate(byteCount: Self.firstDelta + 64 * Self.deltaBytes, alignment: 8)
+    }
+
+    static func tag(of header: UnsafeRawBufferPointer, seed: UInt64) -> UInt64 { xxh3(header, seed: seed) }
 
     deinit { bytes.deallocate() }
 
     mutating func clear() { count = 0 }
 
     mutating func append(_ change: LeafChange, number: UInt64) {
-        let at = Self.headerBytes + count * Self.deltaBytes
+        let at = Self.firstDelta + count * Self.deltaBytes
         if at + Self.deltaBytes > bytes.count { grow() }
         let target = bytes.baseAddress! + at
         target.storeBytes(of: change.tree.partition.rawValue.littleEndian, as: UInt16.self)
@@ -57,22 +74,32 @@ struct LogDataWriter: ~Copyable {
         bytes = larger
     }
 
-    /// Puts header and deltas into a batch.
+    /// Puts header, tag and deltas into a batch.
     func finish(syncedThrough: UInt64, into batch: borrowing Batch) throws(StoreError) {
         let start = bytes.baseAddress!
         start.storeBytes(of: Self.magic.littleEndian, as: UInt32.self)
         start.storeBytes(of: syncedThrough.littleEndian, toByteOffset: 4, as: UInt64.self)
-        start.storeBytes(of: UInt32(count).littleEndian, toByteOffset: 12, as: UInt32.self)
-        try batch.putLogData(UnsafeRawBufferPointer(rebasing: bytes[..<(Self.headerBytes + count * Self.deltaBytes)]))
+        start.storeBytes(of: UInt32(count + 1).littleEndian, toByteOffset: 12, as: UInt32.self)
+        let header = UnsafeRawBufferPointer(start: start, count: Self.headerBytes)
+        let tag = start + Self.headerBytes
+        tag.storeBytes(of: 0, as: UInt16.self)
+        tag.storeBytes(of: 1, toByteOffset: 2, as: UInt8.self)
+        tag.storeBytes(of: Self.tagKind, toByteOffset: 3, as: UInt8.self)
+        tag.storeBytes(of: 0, toByteOffset: 4, as: UInt32.self)
+        tag.storeBytes(of: 0, toByteOffset: 8, as: UInt64.self)
+        tag.storeBytes(of: Self.tag(of: header, seed: seed).littleEndian, toByteOffset: 16, as: UInt64.self)
+        try batch.putLogData(UnsafeRawBufferPointer(rebasing: bytes[..<(Self.firstDelta + count * Self.deltaBytes)]))
     }
 }
 
 /// Log data as it is read back.
 struct LogData {
     var syncedThrough: UInt64
+    /// This store has written it.
+    var isTagged = false
     var deltas: [(partition: PartitionID, delta: LeafDelta)]
 
-    init(decoding bytes: UnsafeRawBufferPointer) throws(MalformedBytes) {
+    init(decoding bytes: UnsafeRawBufferPointer, store: StoreID) throws(MalformedBytes) {
         guard bytes.count >= LogDataWriter.headerBytes else { throw MalformedBytes(.truncated, "log data") }
         func load<T: FixedWidthInteger>(_ offset: Int, _ type: T.Type) -> T {
             T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
@@ -87,6 +114,11 @@ struct LogData {
         deltas.reserveCapacity(count)
         for index in 0..<count {
             let at = LogDataWriter.headerBytes + index * LogDataWriter.deltaBytes
+            if index == 0, bytes[at + 3] == LogDataWriter.tagKind {
+                let header = UnsafeRawBufferPointer(rebasing: bytes[..<LogDataWriter.headerBytes])
+                isTagged = load(at + 16, UInt64.self) == LogDataWriter.tag(of: header, seed: store.rawValue)
+                continue
+            }
             deltas.append(
                 (
                     PartitionID(rawValue: load(at, UInt16.self)),

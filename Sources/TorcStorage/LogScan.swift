@@ -66,38 +66,47 @@ final class LogScan {
 
     private let folder: String
     private let database: String
+    private let store: StoreID
     private let layout: LeafLayout
     private var content = LogContent()
     private var check = LogCheck()
     private var damage: Damage?
 
+    /// The batches that can be read where they were written have tags of this store: one behind damage that has none
+    /// is a client's bytes. Not so in the log of an older build, or of the store that a backup was made of.
+    private var hasTags = false
+
     // Of the batch that is being read.
     private var mark: UInt64?
+    private var taggedMark: UInt64?
     private var deltas: [(partition: PartitionID, delta: LeafDelta)] = []
     private var isMalformed = false
 
-    private init(folder: String, database: String, layout: LeafLayout) {
+    private init(folder: String, store: StoreID, layout: LeafLayout) {
         self.folder = folder
-        self.database = database
+        database = folder + "/db"
+        self.store = store
         self.layout = layout
     }
 
     /// Checks the log of the database under a data folder, and cuts it where that is the verdict.
     /// `losesSynced`: cuts also what had been synced, which no start does: who mends has told the person.
-    static func run(folder: String, layout: LeafLayout, losesSynced: Bool = false) throws(StoreError) -> LogContent {
-        try LogScan(folder: folder, database: folder + "/db", layout: layout).run(losesSynced: losesSynced)
+    static func run(
+        folder: String, store: StoreID, layout: LeafLayout, losesSynced: Bool = false
+    ) throws(StoreError) -> LogContent {
+        try LogScan(folder: folder, store: store, layout: layout).run(losesSynced: losesSynced)
     }
 
     /// What a log says, without cutting or refusing: for people and for tests.
-    static func inspect(folder: String, layout: LeafLayout) throws(StoreError) -> LogInspection {
-        try read(folder: folder, layout: layout).inspection
+    static func inspect(folder: String, store: StoreID, layout: LeafLayout) throws(StoreError) -> LogInspection {
+        try read(folder: folder, store: store, layout: layout).inspection
     }
 
     /// The same with what it holds.
     static func read(
-        folder: String, layout: LeafLayout
+        folder: String, store: StoreID, layout: LeafLayout
     ) throws(StoreError) -> (inspection: LogInspection, content: LogContent) {
-        let scan = LogScan(folder: folder, database: folder + "/db", layout: layout)
+        let scan = LogScan(folder: folder, store: store, layout: layout)
         let live = try scan.readAll()
         let inspection = LogInspection(
             verdict: scan.check.verdict, lastMark: scan.check.lastMark, nextSequence: scan.check.expected,
@@ -217,6 +226,8 @@ final class LogScan {
             Unmanaged<LogScan>.fromOpaque(context!).takeUnretainedValue()
                 .addLogData(UnsafeRawBufferPointer(start: bytes, count: length))
         }
+        // Nothing had to be searched for so far: what is read was written as a batch.
+        var isInPlace = true
         while true {
             var item = TORC_LOG_END
             var position = torc_log_position()
@@ -224,6 +235,7 @@ final class LogScan {
             switch item {
             case TORC_LOG_RECORD:
                 mark = nil
+                taggedMark = nil
                 deltas.removeAll(keepingCapacity: true)
                 isMalformed = false
                 var sequence: UInt64 = 0
@@ -233,16 +245,29 @@ final class LogScan {
                 if error.code != TORC_OK || isMalformed {
                     body(.damage, position.start)
                 } else {
+                    settleMark(isInPlace: isInPlace)
                     body(.batch(sequence: sequence, count: UInt64(count)), position.start)
                 }
-            case TORC_LOG_DAMAGE: body(.damage, position.start)
+            case TORC_LOG_DAMAGE:
+                isInPlace = false
+                body(.damage, position.start)
             default: return
             }
         }
     }
 
+    /// Leaves the mark of a batch that may be a client's bytes out of account.
+    private func settleMark(isInPlace: Bool) {
+        if taggedMark != nil {
+            hasTags = true
+        } else if isInPlace, mark != nil {
+            hasTags = false
+        }
+        if !isInPlace, hasTags { mark = taggedMark }
+    }
+
     private func addLogData(_ bytes: UnsafeRawBufferPointer) {
-        guard let data = try? LogData(decoding: bytes),
+        guard let data = try? LogData(decoding: bytes, store: store),
             data.deltas.allSatisfy({
                 layout.ringSize.contains($0.partition) && $0.delta.leaf < layout.leavesPerPartition
                     && $0.delta.copies > 0
@@ -252,6 +277,7 @@ final class LogScan {
             return
         }
         mark = max(mark ?? 0, data.syncedThrough)
+        if data.isTagged { taggedMark = max(taggedMark ?? 0, data.syncedThrough) }
         deltas.append(contentsOf: data.deltas)
     }
 

@@ -148,7 +148,7 @@ package final class NodeStore: Sendable {
         let exists = Files.exists(folder.databasePath + "/CURRENT")
         guard exists || folder.isNew else { throw .halfMade(path: folder.path, lacking: "db/CURRENT") }
         var log = LogContent()
-        if exists { log = try LogScan.run(folder: folder.path, layout: layout) }
+        if exists { log = try LogScan.run(folder: folder.path, store: folder.identity.store, layout: layout) }
         report.logFiles = log.files
         report.logBytes = log.bytes
         report.changesReplayed = log.changes
@@ -323,7 +323,7 @@ package final class NodeStore: Sendable {
         if !notes.isEmpty { try write(notes) }
         try sync()
         try forgetWholeCopies()
-        try removeArchivedLogs(below: .max)
+        removeArchivedLogs(below: .max)
         return result
     }
 
@@ -425,7 +425,8 @@ package final class NodeStore: Sendable {
             }
             try Database.check(error, "add to a batch")
         }
-        try LogDataWriter().finish(syncedThrough: syncedThrough.load(ordering: .acquiring), into: batch)
+        try LogDataWriter(store: identity.store)
+            .finish(syncedThrough: syncedThrough.load(ordering: .acquiring), into: batch)
         loggedBytes.wrappingAdd(UInt64(batch.byteCount), ordering: .relaxed)
         try Database.check(torc_write(database.handle, batch.handle, false), "write")
     }
@@ -434,14 +435,15 @@ package final class NodeStore: Sendable {
 
     /// What the log of a data folder that nobody serves from says. Writes nothing.
     package static func inspectLog(of path: String, ringSize: RingSize) throws(StoreError) -> LogInspection {
-        try LogScan.inspect(folder: path, layout: LeafLayout(ringSize: ringSize))
+        let store = try DataFolder.identity(of: path).store
+        return try LogScan.inspect(folder: path, store: store, layout: LeafLayout(ringSize: ringSize))
     }
 
     // MARK: Syncing
 
     /// Syncs the log; everything that was written before the call is on disk after it. Blocks.
     package func sync() throws(StoreError) {
-        if let floor = try syncLog() { try removeArchivedLogs(below: floor) }
+        if let floor = try syncLog() { removeArchivedLogs(below: floor) }
     }
 
     /// The same for the thread that all writers wait for. Answers the number below which archived log files are needed no
@@ -470,15 +472,22 @@ package final class NodeStore: Sendable {
     /// Writes a batch that holds nothing but the mark of the last sync.
     func writeMark() throws(StoreError) { try write([]) }
 
-    /// The last archived file is kept: the log check learns from it where the next one must begin. The oldest go first, and what
-    /// is left when it `stops` goes at the next start.
-    func removeArchivedLogs(below floor: UInt64, stops: () -> Bool = { false }) throws(StoreError) {
+    /// The last archived file is kept: the log check learns from it where the next one must begin. The oldest go first,
+    /// and what is left when it `stops` goes at the next start. Nothing rests on it that they go: what cannot be removed
+    /// is tried again with the next floor.
+    func removeArchivedLogs(below floor: UInt64, stops: () -> Bool = { false }) {
         let archive = folder.databasePath + "/archive"
-        let names = try Files.names(in: archive)
-        let numbers = names.compactMap { $0.hasSuffix(".log") ? UInt64($0.dropLast(4)) : nil }.sorted()
-        for number in numbers.dropLast() where number < floor {
-            if stops() { return }
-            try Files.remove("\(archive)/\(LogScan.name(number))")
+        do throws(StoreError) {
+            let names = try Files.names(in: archive)
+            let numbers = names.compactMap { $0.hasSuffix(".log") ? UInt64($0.dropLast(4)) : nil }.sorted()
+            for number in numbers.dropLast() where number < floor {
+                if stops() { return }
+                try Files.remove("\(archive)/\(LogScan.name(number))")
+            }
+        } catch {
+            logger.warning(
+                "log files that are needed no longer cannot be removed, and take space",
+                metadata: ["error": "\(error)"])
         }
     }
 

@@ -268,6 +268,7 @@ extension NodeStore {
             copied += 1
             iterator.next()
         }
+        try checkForMoreThanDamage(iterator)
         iterator.seekToLast()
         while iterator.isValid {
             let key = iterator.key
@@ -276,9 +277,19 @@ extension NodeStore {
             copied += 1
             iterator.previous()
         }
+        try checkForMoreThanDamage(iterator)
         try writer.flush()
         try database.flush([copy])
         return copied
+    }
+
+    /// A walk that the disk has ended says nothing of what can be read: no hint is given up for it.
+    private static func checkForMoreThanDamage(_ iterator: borrowing RangeIterator) throws(StoreError) {
+        do throws(StoreError) {
+            try iterator.check()
+        } catch {
+            guard case .corruption = error else { throw error }
+        }
     }
 
     /// Synced.
@@ -326,7 +337,7 @@ extension NodeStore {
             if batch.isEmpty { return }
             let bytes = batch.byteCount
             let synced = store?.syncedThrough.load(ordering: .acquiring) ?? 0
-            try LogDataWriter().finish(syncedThrough: synced, into: batch)
+            try LogDataWriter(store: store?.identity.store).finish(syncedThrough: synced, into: batch)
             store?.loggedBytes.wrappingAdd(UInt64(bytes), ordering: .relaxed)
             try Database.check(torc_write(database.handle, batch.handle, false), "write")
             batch.clear()

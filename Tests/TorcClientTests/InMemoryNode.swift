@@ -130,7 +130,7 @@ private final class InMemoryBackend: RiakBackend {
     func cancel(_ operation: TakenRequest) { listings[operation.rawValue] = nil }
 
     private func sendPiece(_ id: UInt64) {
-        guard let listing = listings[id] else { return }
+        guard let listing = listings[id], !store.contents.withLock({ $0.isMute }) else { return }
         let piece = Array(listing.names.prefix(10))
         listings[id]?.names.removeFirst(piece.count)
         if piece.isEmpty { listings[id] = nil }

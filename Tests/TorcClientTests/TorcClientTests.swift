@@ -123,6 +123,28 @@ private func client(_ ports: Int..., requestTimeout: TimeAmount = .seconds(5)) -
         try await node.stop()
     }
 
+    /// It closes nothing, either.
+    @Test func aListingDoesNotWaitForASilentNode() async throws {
+        let node = try await InMemoryNode.start()
+        node.store.contents.withLock { $0.isMute = true }
+        let client = client(node.port, requestTimeout: .milliseconds(50))
+        await #expect(throws: TorcError.self) { try await client.keys(inBucket: "b").collect() }
+        await client.shutdown()
+        try await node.stop()
+    }
+
+    @Test func aListingEndsWithItsTask() async throws {
+        let node = try await InMemoryNode.start()
+        node.store.contents.withLock { $0.isMute = true }
+        let client = client(node.port, requestTimeout: .hours(1))
+        let listing = Task { try await client.keys(inBucket: "b").collect() }
+        try await Task.sleep(for: .milliseconds(50))
+        listing.cancel()
+        await #expect(throws: CancellationError.self) { try await listing.value }
+        await client.shutdown()
+        try await node.stop()
+    }
+
     @Test func propertiesAndNodes() async throws {
         let node = try await InMemoryNode.start()
         let client = client(node.port)

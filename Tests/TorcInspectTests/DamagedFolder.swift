@@ -101,6 +101,25 @@ struct DamagedFolder {
         try bytes.write(to: URL(fileURLWithPath: table))
     }
 
+    /// The footer's first block, the metaindex, or its second, the index, is said to take 2^62 bytes.
+    func overwriteHandle(_ handle: Int, inTheFooterOf table: String) throws {
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: table))
+        let end = bytes.count - 12
+        var at = bytes.count - 52
+        // Two numbers each, whose last byte is below 0x80.
+        for _ in 0..<(2 * handle) {
+            while bytes[at] >= 0x80 { at += 1 }
+            at += 1
+        }
+        var claimed = [UInt8](repeating: 0x80, count: 8)
+        claimed.insert(0, at: 0)
+        claimed += [0x40, 0, 0]
+        try #require(at + claimed.count <= end)
+        for position in at..<end { bytes[position] = 0 }
+        bytes.replaceSubrange(at..<(at + claimed.count), with: claimed)
+        try bytes.write(to: URL(fileURLWithPath: table))
+    }
+
     func flip(_ file: String, at place: Double) throws {
         var bytes = try Data(contentsOf: URL(fileURLWithPath: file))
         bytes[Int(Double(bytes.count) * place)] ^= 0x10

@@ -109,6 +109,21 @@ import TorcStorage
         #expect(report.tablesQuarantined == 1)
     }
 
+    /// RocksDB makes room for what its footer claims before it looks at how long the file is.
+    @Test(arguments: [0, 1]) func aTablesFooterThatClaimsTooMuch(handle: Int) async throws {
+        let damaged = try DamagedFolder()
+        let table = try damaged.table(with: "key7")
+        try damaged.overwriteHandle(handle, inTheFooterOf: table)
+        let check = try await damaged.check()
+        #expect(kinds(check) == [.tableDamaged] && check.remedy == .repair)
+        #expect(check.findings[0].place.contains((table as NSString).lastPathComponent))
+        #expect(throws: StoreError.self) { try Harness(damaged.path) }
+        let report = try await damaged.repaired()
+        let lost = try expectTrue(report.folder, damaged.model)
+        #expect(lost.count == 1 && lost.first!.value.count == allLeaves)
+        #expect(report.tablesQuarantined == 1)
+    }
+
     @Test func noByteOfATablesEndEndsTheProcess() throws {
         let damaged = try DamagedFolder(records: 40)
         let path = try damaged.table(with: "key7")

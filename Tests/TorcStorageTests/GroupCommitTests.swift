@@ -99,6 +99,39 @@ private final class Releases: Sendable {
         try next.store.abandon()
     }
 
+    /// Nothing rests on it that they go: writes are released all the same.
+    @Test func anArchivedLogThatStays() throws {
+        let folder = TemporaryFolder()
+        var options = StoreOptions()
+        options.leafStoreBytes = 64 << 10
+        options.cacheBytes = 4 << 20
+        options.memtableBytes = 2 << 20
+        let harness = try Harness(folder.path, options: options)
+        // The oldest, and none that can be removed as a file.
+        let obstacle = folder.path + "/db/archive/000000.log"
+        try FileManager.default.createDirectory(atPath: obstacle, withIntermediateDirectories: true)
+        let releases = Releases(laneCount: 1)
+        let commits = GroupCommit(
+            store: harness.store, laneCount: 1, durability: .synced, synced: { releases.add($0, $1) },
+            failed: { error in releases.failures.withLock { $0.append(error) } })
+        let value = String(repeating: "v", count: 64 << 10)
+        for batch in 1...200 {
+            try harness.append("k\(batch % 50)", value)
+            try harness.commit()
+            commits.announce(lane: 0, BatchNumber(rawValue: UInt64(batch)))
+            #expect(releases.wait(lane: 0, through: UInt64(batch)))
+        }
+        usleep(200_000)
+        commits.stop()
+        #expect(releases.failures.withLock { $0.isEmpty })
+        try harness.store.sync()
+        try harness.store.abandon()
+        try FileManager.default.removeItem(atPath: obstacle)
+        let next = try Harness(folder.path, options: options)
+        #expect(try next.contents() == harness.model)
+        try next.store.abandon()
+    }
+
     /// After a pause the log itself says that its end was synced; and then it rests.
     @Test func thePauseIsMarked() throws {
         let folder = TemporaryFolder()

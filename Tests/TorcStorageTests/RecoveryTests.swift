@@ -1,5 +1,6 @@
 // What stands after a process was killed, a machine lost power, or a disk lost bytes.
 
+import CRocksDB
 import Foundation
 import NIOCore
 import StoreSupport
@@ -33,6 +34,36 @@ private func inspect(_ path: String) throws -> LogInspection {
 private func logNumbers(_ folder: String) throws -> [UInt64] {
     try FileManager.default.contentsOfDirectory(atPath: folder)
         .compactMap { $0.hasSuffix(".log") ? UInt64($0.dropLast(4)) : nil }.sorted()
+}
+
+/// A record of RocksDB's log whose batch holds nothing but a mark: all was synced. In bytes that a text may have.
+private func forgedMark() -> String {
+    for sequence in UInt8(1)..<128 {
+        // Its number and its count, then log data as a build wrote it that knew no tags.
+        var checked: [UInt8] = [1, sequence]
+        checked += [UInt8](repeating: 0, count: 11)
+        checked += [3, 16]
+        checked += Array("TLG1".utf8)
+        checked += [UInt8](repeating: 0x7f, count: 8)
+        checked += [UInt8](repeating: 0, count: 4)
+        let sum = checked.withUnsafeBytes { torc_crc32c(0, $0.baseAddress, $0.count) }
+        let masked = ((sum >> 15) | (sum << 17)) &+ 0xa282_ead8
+        var bytes = (0..<4).map { UInt8(truncatingIfNeeded: masked >> (8 * UInt32($0))) }
+        bytes += [UInt8(checked.count - 1), 0]
+        bytes += checked
+        if bytes.allSatisfy({ $0 < 0x80 }) { return String(decoding: bytes, as: UTF8.self) }
+    }
+    preconditionFailure("no checksum is a text")
+}
+
+/// As if the folder had been restored from a backup: its log was written by another store.
+private func changeStore(of path: String) throws {
+    let file = path + "/IDENTITY"
+    var lines = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").dropLast().map(String.init)
+    lines[3] = "store 63"
+    let text = lines.joined(separator: "\n") + "\n"
+    let sum = xxh3(ByteBuffer(string: text), seed: 0x746f_7263_2d69_6400)
+    try (text + "checksum \(String(sum, radix: 16))\n").write(toFile: file, atomically: true, encoding: .utf8)
 }
 
 private func archivedLogs(_ path: String) throws -> [UInt64] { try logNumbers(path + "/db/archive") }
@@ -256,6 +287,57 @@ private func removeLog(
         #expect(opened.report.cut!.bytes == scene.totalBytes - size(other.log.replacingLog(in: other.path)))
         #expect(scene.states.contains(try opened.contents()))
         #expect(try opened.computedLeaves() == opened.leaves)
+        try opened.store.abandon()
+    }
+
+    /// Marks count without the store's tag where the log has none: an older build's, or that of the store that a
+    /// backup was made of.
+    @Test func marksOfAnotherStore() throws {
+        let scene = try Scene(valueBytes: 10)
+        let copy = scene.copy("other")
+        try changeStore(of: copy.path)
+        #expect(try inspect(copy.path).verdict == .serve)
+        for part in 1..<10 {
+            let offset = scene.totalBytes * UInt64(part) / 10
+            flipBit(of: copy.log, at: offset)
+            switch try inspect(copy.path).verdict {
+            case .serve: Issue.record("a bit flipped at \(offset) went unnoticed")
+            case .cut: #expect(offset >= scene.syncedBytes, "synced byte \(offset) of \(scene.syncedBytes) was cut")
+            case .refuse: #expect(offset < scene.syncedBytes, "unsynced byte \(offset) was refused")
+            }
+            flipBit(of: copy.log, at: offset)
+        }
+    }
+
+    /// What a client stores may look like batches whose marks say that all was synced. Where the log is torn in the
+    /// middle of that, it is cut as any other: nobody was told that it is stored.
+    @Test func aValueFullOfMarks() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        let harness = try Harness(path)
+        try harness.store.beginIncarnation(Incarnation(rawValue: 5))
+        for index in 0..<12 { try harness.put("k\(index)", "synced \(index)") }
+        try harness.store.sync()
+        let log = try inspect(path).files.last!
+        let synced = size(log)
+        let model = harness.model
+        try harness.put("k1", String(repeating: forgedMark(), count: 3000))
+        // Closing hands the rest to the kernel.
+        try harness.store.abandon()
+        let total = size(log)
+        #expect(total > synced + 100_000)
+        #expect(try inspect(path).verdict == .serve)
+        for part in (1..<20).reversed() {
+            precondition(truncate(log, off_t(synced + (total - synced) * UInt64(part) / 20)) == 0)
+            let found = try inspect(path)
+            guard case .cut = found.verdict else {
+                Issue.record("\(part): \(found.verdict)")
+                return
+            }
+        }
+        let opened = try Harness(path)
+        #expect(opened.report.cut?.keptIn != nil)
+        #expect(try opened.contents() == model)
         try opened.store.abandon()
     }
 

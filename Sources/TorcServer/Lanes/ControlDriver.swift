@@ -20,6 +20,7 @@ final class ControlDriver: @unchecked Sendable {
     private let directory: ClusterDirectory
     private let follower: RingFollower
     private var effects: [ControlEffect] = []
+    private var isCarryingOut = false
     private var receivers: [RequestID: @Sendable (PropertiesAnswer) -> Void] = [:]
     /// Of an operator's orders; their numbers have the upper bits that no gateway uses.
     private var orders: [RequestID: @Sendable (RingAnswer) -> Void] = [:]
@@ -66,6 +67,7 @@ final class ControlDriver: @unchecked Sendable {
         deadline: MonotonicTime, receiver: @escaping @Sendable (PropertiesAnswer) -> Void
     ) {
         eventLoop.execute {
+            guard !self.isStopped else { return receiver(.refused(.shuttingDown)) }
             self.receivers[id] = receiver
             if let change {
                 self.handle(.setProperties(id, scope, change, holdsData: holdsData, deadline: deadline))
@@ -105,6 +107,8 @@ final class ControlDriver: @unchecked Sendable {
         // A commit may have reached others.
         for receiver in orders.values { receiver(.indeterminate(reached: 0, needed: 1)) }
         orders = [:]
+        for receiver in receivers.values { receiver(.indeterminate(copies: 0, needed: 1)) }
+        receivers = [:]
         isStopped = true
         timer?.cancel()
         timer = nil
@@ -113,6 +117,9 @@ final class ControlDriver: @unchecked Sendable {
     private func handle(_ event: ControlEvent) {
         guard !isStopped else { return }
         control.handle(event, now: NodeClock.now(), effects: &effects)
+        // A send may end its link, and that leads back here: these effects have their turn behind those before them.
+        guard !isCarryingOut else { return }
+        isCarryingOut = true
         var next = 0
         while next < effects.count {
             let effect = effects[next]
@@ -120,6 +127,7 @@ final class ControlDriver: @unchecked Sendable {
             carryOut(effect)
         }
         effects.removeAll(keepingCapacity: true)
+        isCarryingOut = false
         setTimer()
     }
 

@@ -18,20 +18,6 @@ import TorcReplication
 import TorcStorage
 import TorcWire
 
-/// Who waits for the answer to a request. A closure is called on the lane's loop, a Riak reply on its own.
-enum AnswerReceiver: Sendable {
-    case riak(RiakReply)
-    case resp(RESPReply)
-    case closure(@Sendable (ClientAnswer) -> Void)
-}
-
-/// Who takes the pieces of a listing.
-enum ListingReceiver: Sendable {
-    case riak(RiakReply)
-    case resp(RESPReply)
-    case closure(@Sendable (ListPiece) -> Void)
-}
-
 final class LaneDriver: @unchecked Sendable {
     /// A commit that RocksDB puts off is tried again after the first, then after twice as long, up to the last.
     private static let firstRetryDelay = TimeAmount.milliseconds(1)
@@ -85,10 +71,11 @@ final class LaneDriver: @unchecked Sendable {
     init(
         index: Int, eventLoop: any EventLoop, loops: NodeLoops, lane: Lane, store: LaneStore, nodeStore: NodeStore,
         groupCommit: GroupCommit,
-        window: AdmissionWindow, links: PeerLinks, readers: NIOThreadPool, stages: StageClock, logger: Logger
+        window: AdmissionWindow, links: PeerLinks, readers: NIOThreadPool, waitingBytes: Int, stages: StageClock,
+        logger: Logger
     ) {
         self.index = index
-        inbox = LaneInbox(node: loops.node)
+        inbox = LaneInbox(node: loops.node, waitingBytes: waitingBytes)
         self.stages = stages
         self.eventLoop = eventLoop
         self.loops = loops
@@ -106,8 +93,8 @@ final class LaneDriver: @unchecked Sendable {
 
     /// On the lane's loop.
     func enqueue(_ event: consuming LaneEvent) {
-        inbox.append(event)
-        scheduleTurn()
+        guard !isStopped else { return }
+        if inbox.append(event) { scheduleTurn() } else { metrics.messagesDropped += 1 }
     }
 
     /// On the lane's loop: a ring, once the store has families for all that the node holds by it.
@@ -139,6 +126,7 @@ final class LaneDriver: @unchecked Sendable {
         receiver: AnswerReceiver
     ) {
         let operation = ClientOperation(request)
+        guard !isStopped else { return receiver.take(operation.refused(.shuttingDown)) }
         guard window.admits(beside: requests.count) else { return refuse(operation, receiver) }
         requests[id] = OpenRequest(operation: operation, began: began, receiver: receiver)
         load.isFull = requests.count >= window.size
@@ -148,14 +136,14 @@ final class LaneDriver: @unchecked Sendable {
     /// On this loop: there is too much to do, here or in the lane that the request is for. Told before this returns: behind all
     /// that the tick of a busy loop brings it would wait as long as what is taken.
     func refuse(_ operation: ClientOperation, _ receiver: AnswerReceiver) {
-        let answer: ClientAnswer = operation == .get ? .get(.refused(.overloaded)) : .write(.refused(.overloaded))
         metrics.overloads += 1
         metrics.operations[operation.rawValue].refused += 1
-        deliver(answer, to: receiver)
+        receiver.take(operation.refused(.overloaded))
     }
 
     /// On the lane's loop.
     func list(_ id: RequestID, _ request: ListRequest, deadline: MonotonicTime, receiver: ListingReceiver) {
+        guard !isStopped else { return receiver.take(.failed(partition: PartitionID(0))) }
         listings[id] = receiver
         enqueue(.list(id, request, deadline: deadline))
     }
@@ -164,6 +152,8 @@ final class LaneDriver: @unchecked Sendable {
     func cancel(_ id: RequestID) {
         guard requests.removeValue(forKey: id) != nil || listings.removeValue(forKey: id) != nil else { return }
         load.isFull = requests.count >= window.size
+        // While no turn runs it would stay here, and its place in the window is free for another: they would add up.
+        if stalledBatch != nil, inbox.removeRequest(id) { return }
         enqueue(.cancel(id))
     }
 
@@ -176,6 +166,7 @@ final class LaneDriver: @unchecked Sendable {
     /// On the lane's loop: takes no new requests; succeeds when those that are open have been answered. Peers
     /// go on writing meanwhile: a node that waited for silence would never stop under load.
     func drain() -> EventLoopFuture<Void> {
+        guard !isStopped else { return eventLoop.makeSucceededVoidFuture() }
         let promise = whenDrained ?? eventLoop.makePromise()
         whenDrained = promise
         enqueue(.drain)
@@ -202,8 +193,9 @@ final class LaneDriver: @unchecked Sendable {
 
     /// On the lane's loop: nothing is carried out any more.
     func stop() {
-        failOpenRequests()
+        // Before the answers, because who gets one may ask for more at once.
         isStopped = true
+        failOpenRequests()
         inbox.removeAll()
         timer?.task.cancel()
         timer = nil
@@ -490,25 +482,7 @@ final class LaneDriver: @unchecked Sendable {
             load.wait = window.wait
         }
         load.isFull = requests.count >= window.size
-        deliver(answer, to: request.receiver)
-    }
-
-    private func deliver(_ answer: ClientAnswer, to receiver: AnswerReceiver) {
-        switch receiver {
-        case .riak(let reply):
-            if reply.eventLoop.inEventLoop {
-                reply.answer(answer)
-            } else {
-                reply.eventLoop.execute { reply.answer(answer) }
-            }
-        case .resp(let reply):
-            if reply.eventLoop.inEventLoop {
-                reply.answer(answer)
-            } else {
-                reply.eventLoop.execute { reply.answer(answer) }
-            }
-        case .closure(let closure): closure(answer)
-        }
+        request.receiver.take(answer)
     }
 
     private func listed(_ id: RequestID, _ piece: ListPiece) {
@@ -517,21 +491,7 @@ final class LaneDriver: @unchecked Sendable {
         case .items: break
         case .done, .paused, .failed: listings[id] = nil
         }
-        switch receiver {
-        case .riak(let reply):
-            if reply.eventLoop.inEventLoop {
-                reply.listed(piece)
-            } else {
-                reply.eventLoop.execute { reply.listed(piece) }
-            }
-        case .resp(let reply):
-            if reply.eventLoop.inEventLoop {
-                reply.listed(piece)
-            } else {
-                reply.eventLoop.execute { reply.listed(piece) }
-            }
-        case .closure(let closure): closure(piece)
-        }
+        receiver.take(piece)
     }
 
     /// On the lane's loop: compares this lane's replicas with their co-owners'; `receiver` is called on the loop.

@@ -17,6 +17,10 @@ enum ClientOperation: Int, CaseIterable, Sendable {
         }
     }
 
+    func refused(_ refusal: Refusal) -> ClientAnswer {
+        self == .get ? .get(.refused(refusal)) : .write(.refused(refusal))
+    }
+
     var name: String {
         switch self {
         case .get: "get"
@@ -48,6 +52,8 @@ struct LaneMetrics: Sendable {
     var readsFromDisk: UInt64 = 0
     var messagesSent: UInt64 = 0
     var messagesReceived: UInt64 = 0
+    /// Requests of other nodes for which there was no room.
+    var messagesDropped: UInt64 = 0
     var readRepairs: UInt64 = 0
     var speculativeReads: UInt64 = 0
     /// Reads that were answered by another's.
@@ -119,6 +125,7 @@ struct LaneMetrics: Sendable {
         Counter(name: "stalls", path: \.stalls), Counter(name: "reads_memory", path: \.readsFromMemory),
         Counter(name: "reads_disk", path: \.readsFromDisk), Counter(name: "messages_sent", path: \.messagesSent),
         Counter(name: "messages_received", path: \.messagesReceived),
+        Counter(name: "messages_dropped", path: \.messagesDropped),
         Counter(name: "read_repairs", path: \.readRepairs),
         Counter(name: "speculative_reads", path: \.speculativeReads),
         Counter(name: "shared_reads", path: \.sharedReads),

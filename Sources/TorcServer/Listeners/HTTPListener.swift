@@ -63,10 +63,15 @@ final class HTTPListener: @unchecked Sendable {
         throw ChannelError.unknownLocalAddress
     }
 
-    /// Stops accepting, lets the requests under way finish.
+    /// Stops accepting, lets the requests under way finish. When the waiting task is cancelled, ends them.
     func stop() async {
         await services?.triggerGracefulShutdown()
-        _ = try? await task?.value
+        guard let task else { return }
+        await withTaskCancellationHandler {
+            _ = try? await task.value
+        } onCancel: {
+            task.cancel()
+        }
     }
 }
 

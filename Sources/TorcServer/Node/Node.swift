@@ -40,6 +40,8 @@ package final class Node: @unchecked Sendable {
     private let readers: NIOThreadPool
     /// For what operators ask, which may take long: clients' reads do not wait for it.
     private let operatorThreads = NIOThreadPool(numberOfThreads: 2)
+    /// For what is done about damage: a copy takes as long as it takes, and nobody's reads or votes wait for it.
+    private let damageThreads = NIOThreadPool(numberOfThreads: 1)
     private let store: NodeStore
     private let laneStores: [LaneStore]
     private let recovery: RecoveryReport
@@ -71,6 +73,7 @@ package final class Node: @unchecked Sendable {
         self.group = group
         self.readers = readers
         operatorThreads.start()
+        damageThreads.start()
         store = opened.store
         laneStores = opened.lanes
         recovery = made.report
@@ -113,7 +116,8 @@ package final class Node: @unchecked Sendable {
                     nodeStore: opened.store, groupCommit: groupCommit,
                     window: AdmissionWindow(
                         largest: configuration.limits.operations, target: configuration.queueing),
-                    links: link, readers: readers, stages: stages, logger: logger))
+                    links: link, readers: readers, waitingBytes: configuration.limits.unsyncedBytes, stages: stages,
+                    logger: logger))
         }
         let follower = RingFollower(
             eventLoop: eventLoops[0], loops: loops, store: opened.store, links: links, directory: directory,
@@ -130,7 +134,8 @@ package final class Node: @unchecked Sendable {
             store: opened.store, threads: readers, directory: directory, follower: follower, logger: logger)
         damageWatch = DamageWatch(
             loops: loops, store: opened.store, hashSeed: configuration.clusterKey.hashSeed,
-            folder: configuration.dataFolder, reserve: configuration.diskReserve, threads: readers, logger: logger)
+            folder: configuration.dataFolder, reserve: configuration.diskReserve, threads: damageThreads,
+            logger: logger)
         loops.install(lanes: lanes, control: control, damage: damageWatch)
         self.loops = loops
         self.links = links
@@ -171,7 +176,7 @@ package final class Node: @unchecked Sendable {
                 repair: RepairEndpoint(loops: loops, directory: directory),
                 ring: RingEndpoint(
                     configuration: configuration, cluster: identity.cluster, loops: loops, directory: directory,
-                    store: opened.store),
+                    store: opened.store, threads: operatorThreads),
                 tombstones: TombstoneEndpoint(loops: loops, directory: directory),
                 backup: BackupEndpoint(
                     configuration: configuration, identity: (identity.cluster, identity.incarnation), loops: loops,
@@ -401,7 +406,9 @@ package final class Node: @unchecked Sendable {
         }
         let httpStop = Task { await self.http.stop() }
         let drained = await within(configuration.stopTimeout) {
-            for lane in self.loops.lanes { try? await lane.eventLoop.flatSubmit { lane.drain() }.get() }
+            // All are told before the first is waited for: none takes a request while another finishes its own.
+            let drains = self.loops.lanes.map { lane in lane.eventLoop.flatSubmit { lane.drain() } }
+            for drain in drains { try? await drain.get() }
         }
         if !drained {
             logger.warning("some requests were still open when the node stopped; their clients are told so")
@@ -442,6 +449,7 @@ package final class Node: @unchecked Sendable {
         let control = loops.control!
         try? await control.eventLoop.submit { control.stop() }.get()
         try? await operatorThreads.shutdownGracefully()
+        try? await damageThreads.shutdownGracefully()
         try? await readers.shutdownGracefully()
     }
 

@@ -14,6 +14,7 @@ import Foundation
 import Hummingbird
 import HummingbirdCore
 import NIOCore
+import NIOPosix
 import TorcModel
 import TorcReplication
 import TorcStorage
@@ -31,17 +32,19 @@ final class RingEndpoint: Sendable {
     private let loops: NodeLoops
     private let directory: ClusterDirectory
     private let store: NodeStore
+    private let threads: NIOThreadPool
     private let words: RingWords
 
     init(
         configuration: ServerConfiguration, cluster: ClusterID, loops: NodeLoops, directory: ClusterDirectory,
-        store: NodeStore
+        store: NodeStore, threads: NIOThreadPool
     ) {
         self.configuration = configuration
         self.cluster = cluster
         self.loops = loops
         self.directory = directory
         self.store = store
+        self.threads = threads
         words = RingWords(directory: directory)
     }
 
@@ -123,7 +126,7 @@ final class RingEndpoint: Sendable {
             var source: NodeID?
             var target: NodeID?
         }
-        let bytes = partitionBytes()
+        let bytes = try await partitionBytes()
         var flows: [Pair: (partitions: Int, bytes: UInt64)] = [:]
         for handover in plan.handovers(copies: Self.copiesShown) {
             let pair = Pair(source: handover.source, target: handover.target)
@@ -149,9 +152,13 @@ final class RingEndpoint: Sendable {
     }
 
     /// What lies in this node's families; of partitions that it has nothing of, the mean of the others.
-    private func partitionBytes() -> (PartitionID) -> UInt64 {
-        let known = Dictionary(uniqueKeysWithValues: store.partitionsPresent.map { ($0, store.liveBytes(of: $0)) })
-            .filter { $0.value > 0 }
+    /// On a thread that a stop of the node waits for before it closes the store.
+    private func partitionBytes() async throws -> (PartitionID) -> UInt64 {
+        let store = store
+        let known = try await threads.runIfActive {
+            Dictionary(uniqueKeysWithValues: store.partitionsPresent.map { ($0, store.liveBytes(of: $0)) })
+                .filter { $0.value > 0 }
+        }
         let mean = known.values.reduce(0, +) / UInt64(max(known.count, 1))
         return { known[$0] ?? mean }
     }

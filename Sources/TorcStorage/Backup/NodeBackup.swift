@@ -162,7 +162,11 @@ package enum NodeBackup {
             }
             newBytes += bytes
             if try BackupFiles.link(source, to: "\(making)/\(path)") { continue }
-            let copied = try BackupFiles.read(source, copyingTo: "\(making)/\(path)") { pace.spend($0) }
+            // Its bytes have been counted; only an end is asked about.
+            let copied = try BackupFiles.read(source, copyingTo: "\(making)/\(path)") {
+                pace.spend($0)
+                try step(0)
+            }
             guard copied == (bytes, checksum) else {
                 throw BackupError.damaged(path: source, reason: "it was read twice, and differed")
             }

@@ -258,7 +258,7 @@ package final class FolderMender {
             throw .corruption(
                 operation: "mend", detail: "the manifest is damaged: `torc inspect verify` and `repair` come first")
         }
-        let (inspection, _) = try LogScan.read(folder: work, layout: layout)
+        let (inspection, _) = try LogScan.read(folder: work, store: folder.identity.store, layout: layout)
         if case .refuse(let damageAt, let lastMark) = inspection.verdict {
             guard plan.cutsLog else {
                 throw .unexpected(operation: "mend", detail: "the log is damaged: run 'torc inspect repair'")
@@ -277,7 +277,7 @@ package final class FolderMender {
                 }
                 rescuedMeta = rescued
             }
-            _ = try LogScan.run(folder: work, layout: layout, losesSynced: true)
+            _ = try LogScan.run(folder: work, store: folder.identity.store, layout: layout, losesSynced: true)
             hasLostAll = true
             done(
                 "the log was cut at change \(damageAt); what had been synced up to \(lastMark) may be missing here"
@@ -289,7 +289,7 @@ package final class FolderMender {
             }
         } else {
             // What was never synced; the next start would cut it.
-            _ = try LogScan.run(folder: work, layout: layout)
+            _ = try LogScan.run(folder: work, store: folder.identity.store, layout: layout)
         }
     }
 

@@ -180,7 +180,7 @@ struct ManifestRebuild {
             }
             try Database.check(error, "add to a batch")
         }
-        try LogDataWriter().finish(syncedThrough: 0, into: batch)
+        try LogDataWriter(store: nil).finish(syncedThrough: 0, into: batch)
         try Database.check(torc_write(database.handle, batch.handle, false), "write")
     }
 

@@ -1,5 +1,6 @@
 // Who a node is to its peers, whom it knows, and the bounds of its links.
 
+package import NIOPosix
 package import TorcModel
 package import TorcReplication
 
@@ -54,6 +55,8 @@ package struct PeerConfiguration: Sendable {
     /// What this build announces.
     package var features = PeerFeatures.supported
     package var limits: PeerLimits
+    /// Says which addresses a member's host has; nil: the system does.
+    package var resolver: (any Resolver & Sendable)?
 
     package init(
         identity: PeerIdentity, key: ClusterKey, members: [PeerMember], fenced: Set<NodeID> = [],

@@ -206,7 +206,7 @@ package final class PeerLinks: @unchecked Sendable {
         link.node = node
         link.stages = stages
         peer.attempt = link
-        PeerChannels.connect(link, host: peer.member.host, port: peer.member.port, limits: configuration.limits)
+        PeerChannels.connect(link, to: peer.member, configuration)
             // Ends the link when the connection never stood; otherwise it has ended already.
             .whenFailure { link.drop("cannot be reached: \($0)") }
     }

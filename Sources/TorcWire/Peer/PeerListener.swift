@@ -67,18 +67,37 @@ enum PeerChannels {
     /// hold megabytes of bulk that no control message can overtake.
     private static let unsentLimitOption = ChannelOptions.tcpOption(NIOBSDSocket.Option(rawValue: 25))
 
-    static func connect(_ link: PeerLink, host: String, port: Int, limits: PeerLimits) -> EventLoopFuture<Void> {
-        ClientBootstrap(group: link.eventLoop)
+    static func connect(
+        _ link: PeerLink, to member: PeerMember, _ configuration: PeerConfiguration
+    ) -> EventLoopFuture<Void> {
+        let limits = configuration.limits
+        return ClientBootstrap(group: link.eventLoop)
+            .resolver(configuration.resolver)
             .connectTimeout(TimeAmount(limits.connectTimeout))
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try prepare(channel, link, limits: limits) }
+                channel.eventLoop.makeCompletedFuture { try setOptions(of: channel, limits: limits) }
             }
-            .connect(host: host, port: port)
-            .map { _ in }
+            .connect(host: member.host, port: member.port)
+            .flatMapThrowing { channel in
+                // A name may have several addresses, each tried with a channel of its own: the link gets only the one
+                // that connected. It misses nothing, because who is dialled says nothing before the hello.
+                do {
+                    try channel.pipeline.syncOperations.addHandler(link)
+                } catch {
+                    channel.close(promise: nil)
+                    throw error
+                }
+            }
     }
 
     /// On the channel's loop.
     static func prepare(_ channel: any Channel, _ link: PeerLink, limits: PeerLimits) throws {
+        try setOptions(of: channel, limits: limits)
+        try channel.pipeline.syncOperations.addHandler(link)
+    }
+
+    /// On the channel's loop.
+    private static func setOptions(of channel: any Channel, limits: PeerLimits) throws {
         if let options = channel.syncOptions {
             try options.setOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
             #if os(Linux)
@@ -88,6 +107,5 @@ enum PeerChannels {
                 ChannelOptions.writeBufferWaterMark,
                 value: .init(low: limits.channelLowBytes, high: limits.channelHighBytes))
         }
-        try channel.pipeline.syncOperations.addHandler(link)
     }
 }

@@ -85,8 +85,7 @@ private final class Probe: PeerLinkOwner, @unchecked Sendable {
         let link = PeerLink(
             eventLoop: eventLoop, handshake: handshake, dialledAddress: target.address, limits: configuration.limits,
             owner: self)
-        PeerChannels.connect(link, host: target.host, port: target.port, limits: configuration.limits)
-            .whenFailure { link.drop("\($0)") }
+        PeerChannels.connect(link, to: target, configuration).whenFailure { link.drop("\($0)") }
         let limit = eventLoop.scheduleTask(in: TimeAmount(timeout)) { link.drop("no answer within \(timeout)") }
         answer.futureResult.whenComplete { _ in limit.cancel() }
         return answer.futureResult

@@ -19,6 +19,11 @@ package struct RESPLimits: Sendable {
     package var pipelinedCommands = 128
     /// Bytes of commands under way and of answers that wait for those before them; further commands stay unread.
     package var pipelinedBytes = 16 << 20
+    /// Bytes of answers that the commands of one key under way may come to, judged by the largest of late; further
+    /// commands stay unread, but one is always taken.
+    package var answerBytes = 16 << 20
+    /// Of one value: what an answer may come to while nothing is known of a connection's.
+    package var objectBytes: Int
     /// How long a connection that is closed for an error goes on throwing away what the client sends.
     package var closingTime: TimeAmount = .seconds(1)
     /// What a connection begins with.
@@ -26,7 +31,10 @@ package struct RESPLimits: Sendable {
     /// NX and XX are carried out.
     package var allowsConditions = false
 
-    package init(objectBytes: Int) { wordBytes = objectBytes + 64 << 10 }
+    package init(objectBytes: Int) {
+        self.objectBytes = objectBytes
+        wordBytes = objectBytes + 64 << 10
+    }
 }
 
 package final class RESPConnection: ClientConnection {
@@ -45,6 +53,7 @@ package final class RESPConnection: ClientConnection {
     private var window = RESPWindow()
     /// A command that waits for the window to empty.
     private var held: (command: RESPCommand, bytes: Int)?
+    private var allowance: AnswerAllowance
 
     private var protocolVersion = 2
     private var database = 0
@@ -66,6 +75,7 @@ package final class RESPConnection: ClientConnection {
         consistency = limits.consistency
         reader = RESPReader(wordBytes: limits.wordBytes, commandBytes: limits.commandBytes)
         options = Self.options(consistency)
+        allowance = AnswerAllowance(answerBytes: limits.answerBytes, objectBytes: limits.objectBytes)
         super.init(closingTime: limits.closingTime)
     }
 
@@ -96,7 +106,7 @@ package final class RESPConnection: ClientConnection {
 
     override var hasRoom: Bool {
         held == nil && !window.hasExclusive && window.count < limits.pipelinedCommands
-            && window.bytes < limits.pipelinedBytes
+            && window.bytes < limits.pipelinedBytes && allowance.admits(beside: window.count)
     }
 
     override var isIdle: Bool { window.isEmpty }
@@ -306,6 +316,8 @@ package final class RESPConnection: ClientConnection {
     private func settle(_ running: RESPWindow.Running, _ sequence: UInt64) {
         guard case .running = window.state(sequence) else { return }
         guard let value = running.answer else { return window.set(sequence, .running(running)) }
+        // A command of several keys runs alone and has a bound of its own.
+        if running.gathering == nil { allowance.answered(bytes: value.byteCount) }
         finished(sequence, value)
     }
 

@@ -174,3 +174,18 @@ final class MutePeer: ChannelInboundHandler, @unchecked Sendable {
         }
     }
 }
+
+/// Gives every host an address more, where nobody listens.
+struct TwoAddresses: Resolver, Sendable {
+    func initiateAQuery(host: String, port: Int) -> EventLoopFuture<[SocketAddress]> {
+        MultiThreadedEventLoopGroup.singleton.next().makeCompletedFuture {
+            [try SocketAddress(ipAddress: "127.0.0.2", port: port), try SocketAddress(ipAddress: host, port: port)]
+        }
+    }
+
+    func initiateAAAAQuery(host: String, port: Int) -> EventLoopFuture<[SocketAddress]> {
+        MultiThreadedEventLoopGroup.singleton.next().makeSucceededFuture([])
+    }
+
+    func cancelQueries() {}
+}

@@ -462,6 +462,26 @@ private struct Connection {
         #expect(try connection.answers() == String(repeating: "$-1|", count: 20))
     }
 
+    /// A command is short, and its answer may be a megabyte.
+    @Test func atFirstAnswersAreTakenToBeLarge() throws {
+        let connection = try Connection()
+        let store = connection.store
+        try connection.sendBytes((0..<128).map { "GET k\($0)\r\n" }.joined())
+        #expect(store.submitted.count == 16)
+        for index in 0..<16 { store.absent(index) }
+        #expect(store.submitted.count == 48, "twice as many are under way after small answers")
+        for index in 16..<128 { store.absent(index) }
+        #expect(try connection.answers() == String(repeating: "$-1|", count: 128))
+    }
+
+    @Test func largeAnswersMakeTheWindowSmaller() throws {
+        let connection = try Connection { $0.answerBytes = 100_000 }
+        try connection.send("GET a")
+        connection.store.found(0, String(repeating: "x", count: 40_000))
+        for index in 0..<5 { try connection.send("GET k\(index)") }
+        #expect(connection.store.submitted.count == 3, "two answers of 40,000 bytes fit")
+    }
+
     @Test func whoGoesAwayIsWaitedForByNobody() throws {
         let connection = try Connection()
         try connection.send("GET a", "GET b", "MGET a b")

@@ -178,6 +178,19 @@ private func getFrame(_ key: String) -> ByteBuffer {
         #expect(connection.backend.keys.count == 3, "two answers of 40,000 bytes fit")
     }
 
+    /// A request is short, and its answer may be a megabyte.
+    @Test func atFirstAnswersAreTakenToBeLarge() throws {
+        let connection = try Connection()
+        var many = ByteBuffer()
+        for index in 0..<128 { many.writeImmutableBuffer(getFrame("k\(index)")) }
+        try connection.channel.writeInbound(many)
+        #expect(connection.backend.keys.count == 16)
+        for index in 0..<16 { connection.backend.answer(index) }
+        #expect(connection.backend.keys.count == 48, "twice as many are under way after small answers")
+        for index in 16..<128 { connection.backend.answer(index) }
+        #expect(try connection.answers().count == 128)
+    }
+
     @Test func largeRequestsMakeTheWindowSmaller() throws {
         let connection = try Connection { $0.requestBytes = 20 }
         for index in 0..<5 { try connection.sendGet("k\(index)") }

@@ -14,6 +14,8 @@ import TorcReplication
 package struct RiakConnectionLimits: Sendable {
     /// A longer frame is answered with an error and the connection closed.
     package var frameBytes: Int
+    /// Of one object: what an answer may come to while nothing is known of a connection's.
+    package var objectBytes: Int
     /// Requests under way; further ones stay unread.
     package var pipelinedRequests = 128
     /// Bytes of requests under way; further ones stay unread.
@@ -33,6 +35,7 @@ package struct RiakConnectionLimits: Sendable {
     package static let frameSlackBytes = 1 << 20
 
     package init(objectBytes: Int) {
+        self.objectBytes = objectBytes
         frameBytes = max(Self.minimumFrameBytes, objectBytes + Self.frameSlackBytes)
     }
 }
@@ -91,10 +94,7 @@ package final class RiakConnection: ClientConnection {
     private var listing: Listing?
     private var clientID = ByteBuffer(bytes: [0, 0, 0, 0])
 
-    /// The largest answer of late.
-    private var answerBytesEstimate = RiakConnection.minimumAnswerBytesEstimate
-
-    private static let minimumAnswerBytesEstimate = 4 << 10
+    private var allowance: AnswerAllowance
 
     package init(backend: any RiakBackend, clusterKey: ClusterKey, limits: RiakConnectionLimits) {
         self.backend = backend
@@ -102,6 +102,7 @@ package final class RiakConnection: ClientConnection {
         requestDecoder = RiakRequestDecoder(clusterKey: clusterKey)
         encoder = RiakResponseEncoder(clusterKey: clusterKey)
         frames = RiakFrameDecoder(maximumFrameBytes: limits.frameBytes)
+        allowance = AnswerAllowance(answerBytes: limits.answerBytes, objectBytes: limits.objectBytes)
         super.init(closingTime: limits.closingTime)
     }
 
@@ -113,8 +114,7 @@ package final class RiakConnection: ClientConnection {
 
     override var hasRoom: Bool {
         held == nil && !window.hasExclusive && window.count < limits.pipelinedRequests
-            && window.requestBytes < limits.requestBytes
-            && (window.isEmpty || (window.count + 1) * answerBytesEstimate <= limits.answerBytes)
+            && window.requestBytes < limits.requestBytes && allowance.admits(beside: window.count)
     }
 
     override var isIdle: Bool { window.isEmpty }
@@ -215,8 +215,7 @@ package final class RiakConnection: ClientConnection {
         let frame =
             answer.isOverload
             ? encoder.overloaded(after: pause(atLeast: backend.retryAfter)) : encoder.encode(answer, to: object)
-        answerBytesEstimate = max(
-            frame.encodedBytes, answerBytesEstimate - answerBytesEstimate / 16, Self.minimumAnswerBytesEstimate)
+        allowance.answered(bytes: frame.encodedBytes)
         finished(sequence, frame)
     }
 
