@@ -122,8 +122,6 @@ package enum Mutation: String, CaseIterable, Sendable {
     case writeToOneList
     /// A replica that is compared for a move still takes writes of the ring before it.
     case takeWritesOfFormerRing
-    /// Who fetches copies answers one who counts it by a former ring, in which it held them.
-    case answerByFormerRing
     /// Reads go to the next list before what moves has arrived.
     case readBeforeArrival
     /// Writes leave the former list before every node reads from the next.

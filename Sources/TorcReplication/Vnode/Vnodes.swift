@@ -281,11 +281,7 @@ package struct Vnodes: Sendable {
         switch request {
         case .read(let read):
             // Whoever asks by an older ring takes this node for one that has held copies all along.
-            if read.epoch > 0, read.epoch < floor, servingRanks[partition.index] > read.copies,
-                !Mutation.answerByFormerRing.isActive
-            {
-                return .otherRing
-            }
+            if read.epoch > 0, read.epoch < floor, servingRanks[partition.index] > read.copies { return .otherRing }
         case .write(let write), .mend(let write):
             if write.epoch < floor, !Mutation.takeWritesOfFormerRing.isActive { return .otherRing }
         default: break
