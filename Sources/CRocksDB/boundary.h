@@ -47,7 +47,8 @@ class CompactionWatch : public rocksdb::EventListener {
     void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status *error) override {
         if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsCorruption()) {
             *error = rocksdb::Status::OK();
-        } else {
+        } else if (error->severity() != rocksdb::Status::kSoftError) {
+            // After a soft one RocksDB goes on writing out.
             failed_.store(true, std::memory_order_relaxed);
         }
     }

@@ -55,25 +55,34 @@ private final class Releases: Sendable {
         try harness.close()
     }
 
-    /// Log files that only leaves needed go once these are stored, by a thread that nobody waits for.
-    @Test func archivedLogsGo() throws {
-        let folder = TemporaryFolder()
+    /// With which a log file is done with after some megabytes.
+    private static var manyLogs: StoreOptions {
         var options = StoreOptions()
         options.leafStoreBytes = 64 << 10
         options.cacheBytes = 4 << 20
         options.memtableBytes = 2 << 20
-        let harness = try Harness(folder.path, options: options)
-        let releases = Releases(laneCount: 1)
-        let commits = GroupCommit(
-            store: harness.store, laneCount: 1, durability: .synced, synced: { releases.add($0, $1) },
-            failed: { error in releases.failures.withLock { $0.append(error) } })
+        return options
+    }
+
+    private func write(_ batches: Int, to harness: Harness, _ commits: GroupCommit, _ releases: Releases) throws {
         let value = String(repeating: "v", count: 64 << 10)
-        for batch in 1...400 {
+        for batch in 1...batches {
             try harness.append("k\(batch % 50)", value)
             try harness.commit()
             commits.announce(lane: 0, BatchNumber(rawValue: UInt64(batch)))
             #expect(releases.wait(lane: 0, through: UInt64(batch)))
         }
+    }
+
+    /// Log files that only leaves needed go once these are stored, by a thread that nobody waits for.
+    @Test func archivedLogsGo() throws {
+        let folder = TemporaryFolder()
+        let harness = try Harness(folder.path, options: Self.manyLogs)
+        let releases = Releases(laneCount: 1)
+        let commits = GroupCommit(
+            store: harness.store, laneCount: 1, durability: .synced, synced: { releases.add($0, $1) },
+            failed: { error in releases.failures.withLock { $0.append(error) } })
+        try write(400, to: harness, commits, releases)
         func logs(_ part: String) -> [Int] {
             (try? FileManager.default.contentsOfDirectory(atPath: folder.path + part))?
                 .filter { $0.hasSuffix(".log") }.compactMap { Int($0.dropLast(4)) } ?? []
@@ -92,7 +101,7 @@ private final class Releases: Sendable {
         #expect(try harness.contents() == harness.model)
         try harness.store.abandon()
         // The next start finds all that it needs.
-        let next = try Harness(folder.path, options: options)
+        let next = try Harness(folder.path, options: Self.manyLogs)
         #expect(next.report.leavesRebuilt.isEmpty)
         #expect(try next.contents() == harness.model)
         #expect(try next.computedLeaves() == next.leaves)
@@ -102,11 +111,7 @@ private final class Releases: Sendable {
     /// Nothing rests on it that they go: writes are released all the same.
     @Test func anArchivedLogThatStays() throws {
         let folder = TemporaryFolder()
-        var options = StoreOptions()
-        options.leafStoreBytes = 64 << 10
-        options.cacheBytes = 4 << 20
-        options.memtableBytes = 2 << 20
-        let harness = try Harness(folder.path, options: options)
+        let harness = try Harness(folder.path, options: Self.manyLogs)
         // The oldest, and none that can be removed as a file.
         let obstacle = folder.path + "/db/archive/000000.log"
         try FileManager.default.createDirectory(atPath: obstacle, withIntermediateDirectories: true)
@@ -114,20 +119,14 @@ private final class Releases: Sendable {
         let commits = GroupCommit(
             store: harness.store, laneCount: 1, durability: .synced, synced: { releases.add($0, $1) },
             failed: { error in releases.failures.withLock { $0.append(error) } })
-        let value = String(repeating: "v", count: 64 << 10)
-        for batch in 1...200 {
-            try harness.append("k\(batch % 50)", value)
-            try harness.commit()
-            commits.announce(lane: 0, BatchNumber(rawValue: UInt64(batch)))
-            #expect(releases.wait(lane: 0, through: UInt64(batch)))
-        }
+        try write(200, to: harness, commits, releases)
         usleep(200_000)
         commits.stop()
         #expect(releases.failures.withLock { $0.isEmpty })
         try harness.store.sync()
         try harness.store.abandon()
         try FileManager.default.removeItem(atPath: obstacle)
-        let next = try Harness(folder.path, options: options)
+        let next = try Harness(folder.path, options: Self.manyLogs)
         #expect(try next.contents() == harness.model)
         try next.store.abandon()
     }

@@ -51,9 +51,7 @@ extension PeerMessage {
         default: return []
         }
     }
-}
 
-extension PeerMessage {
     /// As a link carries it that has agreed on these: without what is told beside the question, and an older build cannot read.
     package func adapted(to agreed: PeerFeatures) -> PeerMessage {
         guard case .read(var read, let remaining) = self, read.epoch > 0, !agreed.contains(.readsByRing) else {

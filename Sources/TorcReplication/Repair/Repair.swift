@@ -94,7 +94,7 @@ package struct Repair: Sendable {
         // What it was about is done with: it must not count for what the new placement awaits.
         settle(leaves, now, &effects)
         // The pairs are others now: who waits for those of before asks again.
-        for pair in demands.values.flatMap(\.waiting) { ended(pair, completed: false, differing: 0, &effects) }
+        for pair in awaitedByPeople { ended(pair, completed: false, differing: 0, &effects) }
         rebuild(now, isNew: true)
         advance(leaves, now, &effects)
     }
@@ -122,7 +122,7 @@ package struct Repair: Sendable {
         copies = inUse
         rebuild(now)
         // Pairs of a number of copies that is not in use any more are compared by nobody.
-        for pair in demands.values.flatMap(\.waiting) where !inUse.contains(pair.tree.copies) {
+        for pair in awaitedByPeople where !inUse.contains(pair.tree.copies) {
             ended(pair, completed: false, differing: 0, &effects)
         }
     }
@@ -181,6 +181,9 @@ package struct Repair: Sendable {
     /// Whether one more request can be taken.
     package var takesRequests: Bool { !isDraining && demands.count < limits.requests }
     package var isDrained: Bool { isDraining }
+
+    /// In one order, whatever that of a set is.
+    private var awaitedByPeople: [RepairPair] { demands.values.flatMap(\.waiting).sorted() }
 
     private mutating func ended(
         _ pair: RepairPair, completed: Bool, differing: Int, _ effects: inout [RepairEffect]

@@ -123,32 +123,26 @@ package struct Placement: Hashable, Sendable {
 
     /// With how few copies a node holds something of each partition; `.max`: it does not with any.
     func ranks(of node: NodeID) -> [UInt8] {
-        (0..<ring.size.partitions).map { index in
-            let partition = PartitionID(index)
-            if !hasFencedOwners {
-                let places = [ring, former].compactMap {
-                    $0?.preferenceList(of: partition, count: BucketProperties.maximumCopies).firstIndex(of: node)
-                }
-                return places.min().map { UInt8($0 + 1) } ?? .max
-            }
-            let copies = (1...BucketProperties.maximumCopies).first { holds(node, partition, copies: $0) }
-            return copies.map { UInt8($0) } ?? .max
-        }
+        ranks(of: node, in: [ring, former].compactMap(\.self)) { holds(node, $0, copies: $1) }
     }
 
     /// The same of the lists that reads are asked of: what a node fetches while copies move does not count yet.
     func servingRanks(of node: NodeID) -> [UInt8] {
         guard phase == .copying, let former else { return ranks(of: node) }
-        return (0..<ring.size.partitions).map { index in
+        return ranks(of: node, in: [former]) { replicas(of: $0, copies: $1).servingNodes.contains(node) }
+    }
+
+    /// `isHolder` is asked where owners are gone: their places in a list stay empty.
+    private func ranks(of node: NodeID, in rings: [Ring], isHolder: (PartitionID, Int) -> Bool) -> [UInt8] {
+        (0..<ring.size.partitions).map { index in
             let partition = PartitionID(index)
             if !hasFencedOwners {
-                let place = former.preferenceList(of: partition, count: BucketProperties.maximumCopies)
-                    .firstIndex(of: node)
-                return place.map { UInt8($0 + 1) } ?? .max
+                let places = rings.compactMap {
+                    $0.preferenceList(of: partition, count: BucketProperties.maximumCopies).firstIndex(of: node)
+                }
+                return places.min().map { UInt8($0 + 1) } ?? .max
             }
-            let copies = (1...BucketProperties.maximumCopies).first {
-                replicas(of: partition, copies: $0).servingNodes.contains(node)
-            }
+            let copies = (1...BucketProperties.maximumCopies).first { isHolder(partition, $0) }
             return copies.map { UInt8($0) } ?? .max
         }
     }

@@ -101,7 +101,8 @@ package struct SimulatedStore {
 
     private var current: [RecordName: ByteBuffer] = [:]
     private var durable: [RecordName: ByteBuffer] = [:]
-    private var everHeld: Set<ObjectKey> = []
+    /// Where in the log the replica's own record of a key was removed last, of what is durable.
+    private var removals: [ObjectKey: UInt64] = [:]
     private var log: Deque<LogEntry> = []
     private var nextSequence: UInt64 = 1
     private(set) var syncedThrough: UInt64 = 0
@@ -163,8 +164,10 @@ package struct SimulatedStore {
 
     /// The record as it was written, damaged since or not.
     package func intactRecord(of key: ObjectKey) -> ByteBuffer? { current[RecordName(key)] }
-    /// Whether it has ever been durable here, in this folder.
-    package func hasHeld(_ key: ObjectKey) -> Bool { everHeld.contains(key) }
+    /// It was removed by what came into the log after this point.
+    package func hasRemoved(_ key: ObjectKey, since point: SyncPoint) -> Bool {
+        removals[key].map { $0 >= point.position } ?? false
+    }
     package func durableRecord(of key: ObjectKey) -> ByteBuffer? { durable[RecordName(key)] }
     package func isDamaged(_ key: ObjectKey) -> Bool { damage[key] != nil && current[RecordName(key)] != nil }
     /// The replica's own, ascending by key.
@@ -239,7 +242,7 @@ package struct SimulatedStore {
     private mutating func makeDurable(_ entry: LogEntry) {
         for write in entry.content.writes {
             durable[RecordName(write.key, hint: write.hint)] = write.record
-            if write.hint == nil, write.record != nil { everHeld.insert(write.key) }
+            if write.hint == nil, write.record == nil { removals[write.key] = entry.position }
             if write.hint == nil, let damage = durableDamage[write.key], damage.since < entry.sequence {
                 durableDamage[write.key] = nil
             }
@@ -331,6 +334,7 @@ package struct SimulatedStore {
     package mutating func rollBack(to image: Image) {
         durable = image.durable
         current = durable
+        removals = [:]
         damage = [:]
         durableDamage = [:]
         damagedPartitions = DamagedPartitions()

@@ -59,8 +59,8 @@ package final class Simulation {
     /// Clients ask no more, faults strike no more.
     var isCalm = false
     var networkActions: [NetworkAction] = []
-    /// What the pages under way are of.
-    var pageBuckets: [PageName: BucketID] = [:]
+    /// What the pages under way are of, and how far the log of who is asked had come.
+    var pageQuestions: [PageName: (bucket: BucketID, asked: SimulatedStore.SyncPoint)] = [:]
     /// By key, what the last read of all replicas showed.
     var finalValues: [Int: [Int]] = [:]
     /// By key, the tombstones that were reaped, merged: what they cover is gone for good.

@@ -253,14 +253,15 @@ extension Simulation {
         switch message {
         case .page(let page):
             guard case .keys(let bucket) = page.subject else { return }
-            pageBuckets[PageName(asker: node, operation: page.operation)] = bucket
+            pageQuestions[PageName(asker: node, operation: page.operation)] = (bucket, nodes[to].store.syncPoint)
         case .pageResult(let operation, .page(let items, _)):
-            guard let bucket = pageBuckets[PageName(asker: to, operation: operation)] else { return }
+            guard let (bucket, asked) = pageQuestions[PageName(asker: to, operation: operation)] else { return }
             for item in items {
                 let key = ObjectKey(bucket: bucket, key: item)
                 let isHeld = keyIndex[key].map { replicas(of: $0).contains(node) } ?? true
-                let wasHeld = plan.operatorCount > 0 && nodes[node].store.hasHeld(key)
-                if isHeld, !wasHeld, nodes[node].store.durableRecord(of: key) == nil {
+                if isHeld, nodes[node].store.durableRecord(of: key) == nil,
+                    !nodes[node].store.hasRemoved(key, since: asked)
+                {
                     report(
                         Violation(
                             .notDurable, key: keyIndex[key],
