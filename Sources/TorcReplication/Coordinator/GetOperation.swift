@@ -236,6 +236,8 @@ struct GetOperation: Sendable {
             return advance(view, now, &effects)
         }
         if place == own, case .reading(waitsForOwn: true) = phase { phase = .reading(waitsForOwn: false) }
+        // It knows the next ring; so will this node soon, and reads anew.
+        if case .failed(.otherRing) = outcome { return advance(view, now, &effects) }
         if firstRound.contains(place), let firstAsk {
             firstRound.remove(place)
             latency.record(now.duration(since: firstAsk))

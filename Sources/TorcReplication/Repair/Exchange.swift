@@ -63,7 +63,7 @@ struct Exchange: Sendable {
             case pushing
         }
 
-        var key: ObjectKey
+        let difference: Difference
         var stage: Stage
         /// Before what it carries now was read.
         var readAt: MonotonicTime
@@ -83,6 +83,8 @@ struct Exchange: Sendable {
     private var question: OperationID?
     private var scanToken: StoreToken?
     private var transfers: OrderedDictionary<OperationID, Transfer> = [:]
+    /// How many transfers at once neither side has refused.
+    private var window: Int
 
     /// Leaves that differ and are not yet compared, in runs that one scan takes in, the next one last.
     private var spans: [[UInt16]] = []
@@ -110,6 +112,7 @@ struct Exchange: Sendable {
         self.layout = layout
         self.seed = seed
         self.limits = limits
+        window = limits.keysInFlight
         lastProgress = now
     }
 
@@ -118,7 +121,7 @@ struct Exchange: Sendable {
         guard end == nil, question == nil, scanToken == nil else { return false }
         switch next {
         case .askRoot, .askLeaves, .scan, .list: return true
-        case .transfer: return transfers.count < limits.keysInFlight && !differences.isEmpty
+        case .transfer: return transfers.count < window && !differences.isEmpty
         case .nothing: return false
         }
     }
@@ -333,10 +336,10 @@ struct Exchange: Sendable {
         let operation = numbers.nextOperation()
         statistics.differingKeys += 1
         if difference.peer == nil || Mutation.repairPushesOnly.isActive {
-            transfers[operation] = Transfer(key: difference.key, stage: .reading, readAt: now)
+            transfers[operation] = Transfer(difference: difference, stage: .reading, readAt: now)
             return readOwn(operation, difference.key, unless: nil, &effects)
         }
-        transfers[operation] = Transfer(key: difference.key, stage: .fetching, readAt: now)
+        transfers[operation] = Transfer(difference: difference, stage: .fetching, readAt: now)
         let want: ReplicaRead.Want = difference.own.map { $0 == .absent ? .full : .unless($0) } ?? .full
         let read = ReplicaRead(
             operation: operation, key: difference.key, copies: pair.tree.copies, want: want)
@@ -361,19 +364,19 @@ struct Exchange: Sendable {
         switch outcome {
         case .absent:
             transfers[operation]!.stage = .reading
-            readOwn(operation, transfer.key, unless: nil, &effects)
+            readOwn(operation, transfer.difference.key, unless: nil, &effects)
         // It has become what the scan showed here.
         case .hash: finish(operation)
         case .object(let body):
             statistics.fetchedObjects += 1
             statistics.objectBytes += UInt64(body.readableBytes)
             budget.spend(bytes: body.readableBytes, at: now)
-            let hash = seed.contentHash(key: transfer.key, body: body)
+            let hash = seed.contentHash(key: transfer.difference.key, body: body)
             transfers[operation]!.stage = .merging(peer: hash)
             effects.append(
                 .localWrite(
                     ReplicaWrite(
-                        operation: operation, key: transfer.key, copies: pair.tree.copies, epoch: epoch, body: body,
+                        operation: operation, key: transfer.difference.key, copies: pair.tree.copies, epoch: epoch, body: body,
                         readAt: transfer.readAt)))
         case .failed(let failure): fail(operation, failure)
         }
@@ -391,7 +394,7 @@ struct Exchange: Sendable {
             if Mutation.repairPullsOnly.isActive { return finish(operation) }
             transfers[operation]!.stage = .reading
             transfers[operation]!.readAt = now
-            readOwn(operation, transfer.key, unless: peer, &effects)
+            readOwn(operation, transfer.difference.key, unless: peer, &effects)
         case (.merging, .wrote(.failed(let failure))), (.reading, .read(.failed(let failure))):
             fail(operation, failure)
         case (.reading, .read(.object(let body))):
@@ -404,7 +407,7 @@ struct Exchange: Sendable {
                 .send(
                     .write(
                         ReplicaWrite(
-                            operation: operation, key: transfer.key, copies: pair.tree.copies, epoch: epoch,
+                            operation: operation, key: transfer.difference.key, copies: pair.tree.copies, epoch: epoch,
                             body: body, readAt: transfer.readAt)),
                     to: pair.peer))
         // The peer holds all that is here.
@@ -423,9 +426,15 @@ struct Exchange: Sendable {
         }
     }
 
-    /// A record that cannot be read keeps its key out of the exchange; a replica that is overloaded, or no
-    /// longer one, ends it.
+    /// A record that cannot be read keeps its key out of the exchange. A replica that has no room for so many at once
+    /// is sent fewer, from the next one on: with as many as before the next exchange would be refused as this one is.
+    /// One that has none for a single one, or is no longer a replica, ends it.
     private mutating func fail(_ operation: OperationID, _ failure: ReplicaFailure) {
+        if failure == .overloaded, transfers.count > 1 {
+            window = transfers.count - 1
+            differences = [transfers.removeValue(forKey: operation)!.difference] + differences
+            return
+        }
         failedKeys += 1
         switch failure {
         case .unreadable, .malformed, .stale: finish(operation)

@@ -32,7 +32,8 @@ package struct Placement: Hashable, Sendable {
     package let ring: Ring
     /// The one before it, while copies move.
     package let former: Ring?
-    /// Writes of older epochs are refused. 0: none is. While copies move, the epoch in which they began to.
+    /// Writes, and reads that are counted, of older epochs are refused. 0: none is. While copies move, the epoch in which
+    /// they began to.
     package let floor: UInt64
     /// Tells one placement from another: trees are compared by nodes that hold the same.
     package let fingerprint: RingFingerprint
@@ -123,18 +124,8 @@ package struct Placement: Hashable, Sendable {
 
     /// With how few copies a node holds something of each partition; `.max`: it does not with any.
     func ranks(of node: NodeID) -> [UInt8] {
-        ranks(of: node, in: [ring, former].compactMap(\.self)) { holds(node, $0, copies: $1) }
-    }
-
-    /// The same of the lists that reads are asked of: what a node fetches while copies move does not count yet.
-    func servingRanks(of node: NodeID) -> [UInt8] {
-        guard phase == .copying, let former else { return ranks(of: node) }
-        return ranks(of: node, in: [former]) { replicas(of: $0, copies: $1).servingNodes.contains(node) }
-    }
-
-    /// `isHolder` is asked where owners are gone: their places in a list stay empty.
-    private func ranks(of node: NodeID, in rings: [Ring], isHolder: (PartitionID, Int) -> Bool) -> [UInt8] {
-        (0..<ring.size.partitions).map { index in
+        let rings = [ring, former].compactMap(\.self)
+        return (0..<ring.size.partitions).map { index in
             let partition = PartitionID(index)
             if !hasFencedOwners {
                 let places = rings.compactMap {
@@ -142,7 +133,8 @@ package struct Placement: Hashable, Sendable {
                 }
                 return places.min().map { UInt8($0 + 1) } ?? .max
             }
-            let copies = (1...BucketProperties.maximumCopies).first { isHolder(partition, $0) }
+            // Where owners are gone their places in a list stay empty.
+            let copies = (1...BucketProperties.maximumCopies).first { holds(node, partition, copies: $0) }
             return copies.map { UInt8($0) } ?? .max
         }
     }

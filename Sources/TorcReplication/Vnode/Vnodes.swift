@@ -34,8 +34,7 @@ package struct Vnodes: Sendable {
     /// For each partition the smallest number of copies with which this node is one of its replicas.
     private var ranks: [UInt8] = []
     /// The same of those of which it is asked to read: what it fetches while copies move does not count yet.
-    private var servingRanks: [UInt8] = []
-    /// Writes by an older ring than of this epoch are refused.
+    /// Writes and counted reads by an older ring than of this epoch are refused.
     private var floor: UInt64 = 0
     /// Who leaves hands over what it keeps, and takes no more.
     private var keepsHints = false
@@ -126,7 +125,6 @@ package struct Vnodes: Sendable {
             "a ring of \(placement.ring.size.partitions) partitions, leaves for "
                 + "\(leaves.layout.ringSize.partitions)")
         ranks = placement.ranks(of: configuration.node)
-        servingRanks = placement.servingRanks(of: configuration.node)
         floor = placement.floor
         keepsHints = placement.ring.members.contains(configuration.node) && !placement.isFenced(configuration.node)
     }
@@ -280,8 +278,9 @@ package struct Vnodes: Sendable {
         guard isHeld(partition, copies: request.copies) else { return .notHeld }
         switch request {
         case .read(let read):
-            // Whoever asks by an older ring takes this node for one that has held copies all along.
-            if read.epoch > 0, read.epoch < floor, servingRanks[partition.index] > read.copies { return .otherRing }
+            // By an older ring it would not be on the other list, too, before it is answered; nor does this node hold yet
+            // what one who takes it for an owner of long ago counts on.
+            if read.epoch > 0, read.epoch < floor { return .otherRing }
         case .write(let write), .mend(let write):
             if write.epoch < floor, !Mutation.takeWritesOfFormerRing.isActive { return .otherRing }
         default: break

@@ -15,7 +15,8 @@ package struct DotRegistry {
 
     private var versions: [Dot: Version] = [:]
     private var dotsByWrite: [Int: [Dot]] = [:]
-    private var sent: Set<Dot> = []
+    /// Known to have been in the log of the node that stamped them, or looked for there.
+    private var logged: Set<Dot> = []
 
     package init() {}
 
@@ -33,7 +34,7 @@ package struct DotRegistry {
     package mutating func noteSent(
         _ object: VersionedObject, by node: NodeID, key: Int, held: @autoclosure () -> VersionVector
     ) -> Violation? {
-        for sibling in object.siblings where sent.insert(sibling.dot).inserted {
+        for sibling in object.siblings where logged.insert(sibling.dot).inserted {
             let isOwn = UInt16(truncatingIfNeeded: sibling.dot.actor.rawValue >> 48) == node.tag
             if isOwn, !held().contains(sibling.dot) {
                 return Violation(
@@ -42,6 +43,11 @@ package struct DotRegistry {
             }
         }
         return nil
+    }
+
+    /// The log of whoever stamped its versions has shown this object.
+    package mutating func noteLogged(_ object: VersionedObject) {
+        for sibling in object.siblings { logged.insert(sibling.dot) }
     }
 
     /// A replica that finds a retried write in its record does not stamp it again.

@@ -20,8 +20,8 @@ final class SimulatedLane {
     var vainTurns = 0
     /// Writes of the turn, until `.commit` names their batch.
     var turnBatch = SimulatedBatch()
-    /// Batches that RocksDB would have stalled on, in order.
-    var stalledCommits: Deque<(number: BatchNumber, batch: SimulatedBatch)> = []
+    /// What RocksDB would have stalled on; no turn runs before it is written.
+    var stalledCommit: (number: BatchNumber, batch: SimulatedBatch)?
 
     init(machine: consuming Lane) { self.machine = machine }
 

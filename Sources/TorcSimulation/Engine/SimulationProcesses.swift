@@ -115,7 +115,7 @@ extension Simulation {
     func exit(_ id: ProcessID) {
         guard isRunning(id), let process = nodes[id.node].process else { return }
         for (lane, state) in process.lanes.enumerated() {
-            for (number, batch) in state.stalledCommits {
+            if let (number, batch) = state.stalledCommit {
                 nodes[id.node].store.append(batch, lane: lane, batch: number)
             }
         }

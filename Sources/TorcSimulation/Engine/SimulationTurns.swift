@@ -30,6 +30,8 @@ extension Simulation {
             return
         }
         nodes[id.node].process!.lanes[lane].isTurnScheduled = false
+        // As on a server: nothing is handled before what the last turn decided is in the log.
+        guard nodes[id.node].process!.lanes[lane].stalledCommit == nil else { return }
         let waiting = nodes[id.node].process!.lanes[lane].inbox.count
         let count = isCalm ? waiting : min(waiting, 1 + nodes[id.node].random.below(plan.turnSize))
         var events: [LaneEvent] = []
@@ -38,10 +40,10 @@ extension Simulation {
             events.append(event)
         }
         runTurn(of: events, id, lane: lane)
-        if isRunning(id), !nodes[id.node].process!.lanes[lane].inbox.isEmpty { scheduleTurn(node: id.node, lane: lane) }
     }
 
-    /// Handles events and what follows at once from them, then ends the turn, until there is nothing to commit.
+    /// Handles events and what follows at once from them, then ends the turn, until there is nothing to commit or a
+    /// commit stalls.
     private func runTurn(of events: [LaneEvent], _ id: ProcessID, lane: Int) {
         var pending: [LaneEvent] = []
         for event in events {
@@ -52,9 +54,12 @@ extension Simulation {
         repeat {
             drain(&pending, id, lane: lane)
             guard isRunning(id), violation == nil else { return }
+            if nodes[id.node].process!.lanes[lane].stalledCommit != nil { break }
             handle(.turnEnded, id, lane: lane, pending: &pending)
         } while isRunning(id) && !pending.isEmpty
-        if isRunning(id) { scheduleTick(id, lane: lane) }
+        guard isRunning(id) else { return }
+        scheduleTick(id, lane: lane)
+        if !nodes[id.node].process!.lanes[lane].inbox.isEmpty { scheduleTurn(node: id.node, lane: lane) }
     }
 
     private func drain(_ pending: inout [LaneEvent], _ id: ProcessID, lane: Int) {
@@ -374,19 +379,17 @@ extension Simulation {
         nodes[node].process!.lanes[lane].turnBatch = SimulatedBatch()
         if nodes[node].process!.isCommitFailing {
             // A failed write may have reached the log all the same.
-            if nodes[node].process!.lanes[lane].stalledCommits.isEmpty, nodes[node].random.chance(500) {
+            if nodes[node].random.chance(500) {
                 for write in content.writes { noteMend(write, node: node) }
                 nodes[node].store.append(content, lane: lane, batch: batch)
             }
             note(nodes[node].name, "a commit fails")
             return crash(node, .nothing)
         }
-        if !nodes[node].process!.lanes[lane].stalledCommits.isEmpty
-            || (!isCalm && nodes[node].random.chance(plan.disk.stalledCommitPerMille))
-        {
-            nodes[node].process!.lanes[lane].stalledCommits.append((batch, content))
-            if nodes[node].process!.lanes[lane].stalledCommits.count == 1 { scheduleCommitRetry(id, lane: lane) }
-            return
+        if !isCalm, nodes[node].random.chance(plan.disk.stalledCommitPerMille) {
+            nodes[node].process!.lanes[lane].stalledCommit = (batch, content)
+            let delay = nodes[node].random.exponential(mean: plan.disk.stallDelay)
+            return schedule(.retryCommit(id, lane: lane), after: delay)
         }
         append(content, batch, node: node, lane: lane)
         pending.append(.committed(batch))
@@ -411,24 +414,32 @@ extension Simulation {
         nodes[node].flaws.formUnion(sums.filter { $0.value != 0 }.keys)
     }
 
-    private func scheduleCommitRetry(_ id: ProcessID, lane: Int) {
-        schedule(.retryCommit(id, lane: lane), after: nodes[id.node].random.exponential(mean: plan.disk.stallDelay))
-    }
-
     func retryCommit(_ id: ProcessID, lane: Int) {
         guard isRunning(id) else { return }
         if nodes[id.node].process!.pausedUntil > now {
             queue.schedule(.retryCommit(id, lane: lane), at: nodes[id.node].process!.pausedUntil)
             return
         }
-        let (batch, content) = nodes[id.node].process!.lanes[lane].stalledCommits.removeFirst()
+        let (batch, content) = nodes[id.node].process!.lanes[lane].stalledCommit!
+        nodes[id.node].process!.lanes[lane].stalledCommit = nil
         append(content, batch, node: id.node, lane: lane)
-        if !nodes[id.node].process!.lanes[lane].stalledCommits.isEmpty { scheduleCommitRetry(id, lane: lane) }
         runTurn(of: [.committed(batch)], id, lane: lane)
     }
 
+    /// What was in the log may be sent when it is not there any more: a hint that has been delivered, say.
+    private func noteRemoval(_ write: RecordWrite, node: Int) {
+        guard write.record == nil else { return }
+        let own = nodes[node].store.intactRecord(of: write.key).map { [$0] } ?? []
+        for bytes in write.hint == nil ? own : nodes[node].store.hints(of: write.key, durable: false) {
+            if let object = try? Record(decoding: bytes, for: write.key).object() { dots.noteLogged(object) }
+        }
+    }
+
     private func append(_ content: SimulatedBatch, _ batch: BatchNumber, node: Int, lane: Int) {
-        for write in content.writes { noteMend(write, node: node) }
+        for write in content.writes {
+            noteMend(write, node: node)
+            noteRemoval(write, node: node)
+        }
         nodes[node].store.append(content, lane: lane, batch: batch)
         if nodes[node].random.chance(plan.disk.leafStorePerMille) { nodes[node].store.storeLeaves() }
         guard !nodes[node].process!.isSyncing else { return }

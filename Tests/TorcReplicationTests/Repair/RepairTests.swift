@@ -55,6 +55,23 @@ import TorcReplication
         #expect(differing(cluster, 0..<70) == 0)
     }
 
+    /// Refused for want of room, an exchange sends fewer at once: the next one would be refused as it was.
+    @Test func aReplicaWithRoomForOneKeyIsRepairedKeyByKey() {
+        var limits = LaneLimits()
+        limits.unsyncedOperations = 1
+        var cluster = LaneCluster(limits: limits, repair: RepairLimits())
+        cluster.down(3)
+        for number in 0..<160 { cluster.ask(1, put(number, "x")) }
+        cluster.syncs = false
+        cluster.up(3)
+        for _ in 0..<200 {
+            cluster.passes(.milliseconds(20))
+            cluster.sync()
+        }
+        #expect(cluster.observations.contains(.overloaded))
+        #expect(differing(cluster, 0..<160) == 0)
+    }
+
     /// An exchange that gives way begins at the first leaf again, and must come past what it cannot mend.
     @Test func keysThatCannotBeReadDoNotKeepOthersFromRepair() {
         var limits = RepairLimits()
