@@ -30,6 +30,10 @@ def wait_for(condition, seconds, what):
     return time.monotonic() - began
 
 
+# What is damaged is made whole seconds after it was found, not a minute: no message is as old as that here.
+MENDS_SOON = "reaping:\n  message-age-s: 5\nrequest:\n  timeout-ms: 2500\n"
+
+
 class Node:
     def __init__(self, name, folder):
         self.name = name
@@ -58,8 +62,9 @@ class Node:
 
 
 class ChangingCluster:
-    def __init__(self, folder, torc, count, partitions=32, name="changing"):
-        self.folder = folder
+    def __init__(self, folder, torc, count, partitions=32, name="changing", settings=""):
+        """`settings`: lines of YAML that each node is given."""
+        self.folder, self.settings = folder, settings
         self.name = name
         self.torc = torc
         self.partitions = partitions
@@ -80,7 +85,7 @@ class ChangingCluster:
             f.write(f"listen:\n  pb: 127.0.0.1:{node.pb}\n  http: 127.0.0.1:{node.http_port}\n"
                     f"  peer: 127.0.0.1:{node.peer}\nthreads:\n  lanes: 1\nlimits:\n  disk-reserve: 0\n"
                     # So slow that copies move for some seconds.
-                    f"repair:\n  bytes-per-second: 4194304\n")
+                    f"repair:\n  bytes-per-second: 4194304\n{self.settings}")
 
     def start(self, node, *flags):
         with open(node.log, "ab") as log:

@@ -419,8 +419,12 @@ struct PutOperation: Sendable {
                 case .head: ClientObject(replication.object, at: now.wall, headOnly: true)
                 case .full: ClientObject(replication.object, at: now.wall, headOnly: false)
                 }
-            let primaries = replication.primaries(in: serving)
-            let fallbacks = replication.copies(in: serving) - primaries
+            // Reads will go to the other list, or still do.
+            let list = [serving, plan.replicas.other ?? serving].min {
+                replication.primaries(in: $0) < replication.primaries(in: $1)
+            }!
+            let primaries = replication.primaries(in: list)
+            let fallbacks = replication.copies(in: list) - primaries
             return .done(.ok(Participation(primaries: primaries, fallbacks: fallbacks), object))
         }
         return isPossible ? nil : .done(indeterminate(replication))

@@ -376,7 +376,8 @@ struct Exchange: Sendable {
             effects.append(
                 .localWrite(
                     ReplicaWrite(
-                        operation: operation, key: transfer.difference.key, copies: pair.tree.copies, epoch: epoch, body: body,
+                        operation: operation, key: transfer.difference.key, copies: pair.tree.copies, epoch: epoch,
+                        body: body,
                         readAt: transfer.readAt)))
         case .failed(let failure): fail(operation, failure)
         }

@@ -200,7 +200,7 @@ extension ServerConfiguration {
         // Longer than a request takes; where a client names a longer timeout than this node does, longer than a replica takes
         // what was read.
         limits.mending.delay = max(
-            limits.mending.delay, messageAge,
+            messageAge,
             .milliseconds(2 * (values.integer(.requestTimeout) ?? Self.requestTimeoutByDefault)))
         let reapBytes = values.integer(.reapBytes) ?? 4 << 20
         limits.reaping.isOn = reapBytes > 0

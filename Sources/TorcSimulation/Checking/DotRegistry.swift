@@ -15,8 +15,10 @@ package struct DotRegistry {
 
     private var versions: [Dot: Version] = [:]
     private var dotsByWrite: [Int: [Dot]] = [:]
-    /// Known to have been in the log of the node that stamped them, or looked for there.
-    private var logged: Set<Dot> = []
+    private var sent: Set<Dot> = []
+    /// Of each key, what was in records that nodes have removed from their logs (handed over, delivered, reaped), and when the
+    /// last was.
+    private var removals: [Int: (clock: VersionVector, at: VirtualTime)] = [:]
 
     package init() {}
 
@@ -34,9 +36,9 @@ package struct DotRegistry {
     package mutating func noteSent(
         _ object: VersionedObject, by node: NodeID, key: Int, held: @autoclosure () -> VersionVector
     ) -> Violation? {
-        for sibling in object.siblings where logged.insert(sibling.dot).inserted {
+        for sibling in object.siblings where sent.insert(sibling.dot).inserted {
             let isOwn = UInt16(truncatingIfNeeded: sibling.dot.actor.rawValue >> 48) == node.tag
-            if isOwn, !held().contains(sibling.dot) {
+            if isOwn, !held().contains(sibling.dot), !(removals[key]?.clock.contains(sibling.dot) ?? false) {
                 return Violation(
                     .notDurable, key: key,
                     "dot \(sibling.dot) is sent before it is in the log of the node that stamped it")
@@ -45,9 +47,15 @@ package struct DotRegistry {
         return nil
     }
 
-    /// The log of whoever stamped its versions has shown this object.
-    package mutating func noteLogged(_ object: VersionedObject) {
-        for sibling in object.siblings { logged.insert(sibling.dot) }
+    /// A node removes this object, which was in its log.
+    package mutating func noteRemoved(_ object: VersionedObject, key: Int, at now: VirtualTime) {
+        removals[key, default: (VersionVector(), now)].clock.merge(object.clock)
+        removals[key]!.at = now
+    }
+
+    /// A node may have shown it, and then removed it, since.
+    package func wasRemoved(_ dot: Dot, key: Int, since: VirtualTime) -> Bool {
+        removals[key].map { $0.at >= since && $0.clock.contains(dot) } ?? false
     }
 
     /// A replica that finds a retried write in its record does not stamp it again.

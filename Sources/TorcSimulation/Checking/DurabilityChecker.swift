@@ -47,10 +47,11 @@ package struct DurabilityChecker {
         }
     }
 
-    /// `primaryHolders`: the key's replicas, as bits, that hold it as their own.
+    /// `primaryHolders`: nodes, as bits, that hold it as their own. `places`: of the key's replicas as they are now; there
+    /// may have been more when they answered.
     package func check(
         _ write: WriteRecord, holders: UInt64, needed: Int, participation: Participation, primaryHolders: UInt64? = nil,
-        neededPrimaries: Int = 0, isSloppy: Bool = true
+        places: Int = .max, neededPrimaries: Int = 0, isSloppy: Bool = true
     ) -> Violation? {
         // What found nothing to delete wrote nothing.
         if write.kind == .blindDelete { return nil }
@@ -61,7 +62,7 @@ package struct DurabilityChecker {
                 "\(write.name) is ok with \(primaries) primaries and \(fallbacks) fallbacks, needs \(needed), of them "
                     + "\(isSloppy ? neededPrimaries : needed) primaries")
         }
-        if let primaryHolders, primaryHolders.nonzeroBitCount < primaries {
+        if let primaryHolders, primaryHolders.nonzeroBitCount < min(primaries, places) {
             return Violation(
                 .notDurable, key: write.key,
                 "\(write.name) is ok by \(primaries) primaries, and \(primaryHolders.nonzeroBitCount) hold it synced")

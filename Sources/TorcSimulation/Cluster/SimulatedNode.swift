@@ -22,6 +22,8 @@ final class SimulatedLane {
     var turnBatch = SimulatedBatch()
     /// What RocksDB would have stalled on; no turn runs before it is written.
     var stalledCommit: (number: BatchNumber, batch: SimulatedBatch)?
+    /// The end of the last such stall.
+    var stalledUntil = VirtualTime.zero
 
     init(machine: consuming Lane) { self.machine = machine }
 

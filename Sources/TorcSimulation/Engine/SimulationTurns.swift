@@ -389,6 +389,7 @@ extension Simulation {
         if !isCalm, nodes[node].random.chance(plan.disk.stalledCommitPerMille) {
             nodes[node].process!.lanes[lane].stalledCommit = (batch, content)
             let delay = nodes[node].random.exponential(mean: plan.disk.stallDelay)
+            nodes[node].process!.lanes[lane].stalledUntil = now + delay
             return schedule(.retryCommit(id, lane: lane), after: delay)
         }
         append(content, batch, node: node, lane: lane)
@@ -426,12 +427,13 @@ extension Simulation {
         runTurn(of: [.committed(batch)], id, lane: lane)
     }
 
-    /// What was in the log may be sent when it is not there any more: a hint that has been delivered, say.
+    /// What was in the log may be sent, or shown, when it is not there any more: a hint that has been delivered, say.
     private func noteRemoval(_ write: RecordWrite, node: Int) {
-        guard write.record == nil else { return }
+        guard write.record == nil, let key = keyIndex[write.key] else { return }
         let own = nodes[node].store.intactRecord(of: write.key).map { [$0] } ?? []
         for bytes in write.hint == nil ? own : nodes[node].store.hints(of: write.key, durable: false) {
-            if let object = try? Record(decoding: bytes, for: write.key).object() { dots.noteLogged(object) }
+            guard let object = try? Record(decoding: bytes, for: write.key).object() else { continue }
+            dots.noteRemoved(object, key: key, at: now)
         }
     }
 

@@ -168,8 +168,10 @@ extension Simulation {
             process.id == open.process
         else { return }
         // A listing goes on for as long as its client takes pieces, until its deadline; all else must be over.
-        if process.pausedUntil + Self.answerSlack > now {
-            queue.schedule(.overdue(id), at: process.pausedUntil + Self.answerSlack + .milliseconds(1))
+        let stalledUntil = open.lane < 0 ? .zero : process.lanes[open.lane].stalledUntil
+        let heldUntil = max(process.pausedUntil, stalledUntil) + Self.answerSlack
+        if heldUntil > now {
+            queue.schedule(.overdue(id), at: heldUntil + .milliseconds(1))
             return
         }
         report(
@@ -198,13 +200,13 @@ extension Simulation {
             if case .found(let object, _) = answer {
                 // A copy may have gone bad since it was read.
                 let mayBeGone = isFromMemory && (plan.faults.damageRecord > 0 || plan.mayFence)
-                if !mayBeGone { checkShown(object, key: open.key) }
+                if !mayBeGone { checkShown(object, key: open.key, since: open.invoked) }
                 checkExpiry(object, key: open.key, by: process.node)
             }
         case (.write(let clientRequest, let write), .write(let answer)):
             if case .ok(let participation, let object) = answer {
                 acknowledged(write, clientRequest, participation)
-                if let object { checkShown(object, key: open.key) }
+                if let object { checkShown(object, key: open.key, since: open.invoked) }
             }
         default:
             report(Violation(.wrongAnswer, key: open.key, "a request is answered with another's answer"))
@@ -239,6 +241,7 @@ extension Simulation {
                 participation: participation,
                 // A bucket that becomes `lww` may bring back what was deleted from it.
                 primaryHolders: history.promises[record.key].mode == .changing ? nil : primaryHolders | forgetful,
+                places: replicas(of: record.key).count,
                 neededPrimaries: numbers(bucket, request.options, key: record.key).writePrimaries,
                 isSloppy: request.options.sloppyQuorum ?? true))
     }
@@ -326,10 +329,10 @@ extension Simulation {
         report(Violation(.expiry, key: key, "\(nodes[node].name) shows \(version.dot), which has expired by its clock"))
     }
 
-    private func checkShown(_ object: ClientObject, key: Int) {
+    private func checkShown(_ object: ClientObject, key: Int, since began: VirtualTime) {
         if plan.forgets { return }
         let copies = allDurableCopies(of: key)
-        for sibling in object.siblings {
+        for sibling in object.siblings where !dots.wasRemoved(sibling.dot, key: key, since: began) {
             let name = SimulatedValue.decode(sibling.value).map { "v\($0)" } ?? "\(sibling.dot)"
             report(DurabilityChecker().check(shown: sibling.dot, name: name, key: key, copies: copies))
         }

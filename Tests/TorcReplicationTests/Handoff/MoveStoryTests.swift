@@ -207,6 +207,20 @@ import TorcReplication
         #expect(!values(cluster.object(key(0), at: 3)).contains("others"))
     }
 
+    /// Who reads by the next list alone counts on its primaries.
+    @Test func anAnswerTellsThePrimariesOfTheListThatHasFewer() {
+        var cluster = LaneCluster(others: 2, partitions: 8)
+        // Partition 0: 2, 3, 4, and 5 stands in.
+        let next = Ring(epoch: 2, size: Self.size, owners: [2, 3, 4, 5, 2, 3, 4, 5].map { NodeID(rawValue: $0) })
+        cluster.follow(
+            Placement(phase: .copying, ring: next, former: former, floor: 2, fingerprint: RingFingerprint(rawValue: 2)))
+        cluster.down(4)
+        var all = QuorumOptions()
+        all.w = .all
+        cluster.ask(1, put(0, "kept for 4", all))
+        #expect(cluster.answers.last == .write(.ok(Participation(primaries: 2, fallbacks: 1), nil)))
+    }
+
     @Test func aWriteByAnOlderRingIsRefusedByName() {
         var cluster = made()
         cluster.follow(copying)
