@@ -8,20 +8,25 @@ package import TorcReplication
 package struct DurabilityChecker {
     package init() {}
 
-    /// The nodes, as bits, whose synced copy includes a write. `copies`: what each replica's disk holds.
+    /// The nodes, as bits, whose synced copy includes a write. `copies`: what each replica's disk holds. `primaries`: that
+    /// acknowledge the write, where that is not in the history yet.
     package func holders(
-        of id: Int, dots: [Dot], copies: [(node: Int, object: VersionedObject?)], in history: History
+        of id: Int, dots: [Dot], copies: [(node: Int, object: VersionedObject?)], primaries: Int? = nil,
+        in history: History
     ) -> UInt64 {
+        let primaries = primaries ?? history.writes[id].needed
         var holders: UInt64 = 0
         for copy in copies {
-            if let object = copy.object, holds(object, history.writes[id], dots, history) {
+            if let object = copy.object, holds(object, history.writes[id], dots, primaries, history) {
                 holders |= 1 << UInt64(copy.node)
             }
         }
         return holders
     }
 
-    private func holds(_ object: VersionedObject, _ write: WriteRecord, _ dots: [Dot], _ history: History) -> Bool {
+    private func holds(
+        _ object: VersionedObject, _ write: WriteRecord, _ dots: [Dot], _ primaries: Int, _ history: History
+    ) -> Bool {
         let values = object.liveSiblings.compactMap { SimulatedValue.decode($0.value) }
         if write.isDelete {
             // A delete in a `siblings` bucket has no dot: what it covered is gone. A retried put may be back, and
@@ -36,14 +41,15 @@ package struct DurabilityChecker {
             }
         }
         if dots.contains(where: { object.clock.contains($0) }) { return true }
-        // An `lww` attempt that lost within its own turn was never seen; then what won cannot be older, except
-        // that a retry of it may have been stamped after its first attempt was acknowledged and replaced.
+        // An `lww` attempt that lost within its own turn was never seen; then what won cannot be older where both must have
+        // met, except that a retry of it may have been stamped after its first attempt was acknowledged and replaced.
         if history.promises[write.key].mode == .siblings || !dots.isEmpty && !write.isRepeated { return false }
         return values.allSatisfy { value in
             let winner = history.writes[value]
             // What stand-ins helped to acknowledge may come home later, and win.
             return winner.isRepeated || winner.acknowledged.map { $0 >= write.invoked } ?? true
                 || winner.needed < winner.acknowledgedCopies
+                || winner.needed + primaries <= history.promises[write.key].copies
         }
     }
 

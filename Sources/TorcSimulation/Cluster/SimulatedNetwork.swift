@@ -88,8 +88,12 @@ struct SimulatedNetwork {
         }
     }
 
+    /// A slow link delays by no more than this: what comes after in order would be late after the faults are over.
+    private static let longestSlowDelay = Span.seconds(5)
+
     private mutating func delay(_ from: Int, _ to: Int, at time: VirtualTime) -> Span {
-        var delay = drawDelay() * links[from][to].slowness
+        let drawn = drawDelay()
+        var delay = max(drawn, min(drawn * links[from][to].slowness, Self.longestSlowDelay))
         if plan.ordered {
             let arrival = max(time + delay, links[from][to].lastArrival + .microseconds(1))
             links[from][to].lastArrival = arrival

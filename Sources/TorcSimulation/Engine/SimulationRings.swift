@@ -64,7 +64,9 @@ extension Simulation {
         guard !isCalm else { return }
         scheduleOperator(index)
         if let pending = operators[index].pending {
-            if isRunning(pending.process), now < pending.due { return }
+            // One that hangs answers when it goes on.
+            let heldUntil = nodes[pending.process.node].process?.pausedUntil ?? .zero
+            if isRunning(pending.process), now < max(pending.due, heldUntil + Self.answerSlack) { return }
             checkAnswered(pending)
             operators[index].pending = nil
         }

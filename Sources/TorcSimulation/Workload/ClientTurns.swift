@@ -218,10 +218,14 @@ extension Simulation {
     private func acknowledged(_ write: Int, _ request: ClientRequest, _ participation: Participation) {
         let record = history.writes[write]
         let checker = DurabilityChecker()
-        let holders = checker.holders(
-            of: write, dots: dots.dots(of: write), copies: allDurableCopies(of: record.key), in: history)
-        let primaryHolders = checker.holders(
-            of: write, dots: dots.dots(of: write), copies: durableCopies(of: record.key), in: history)
+        let needed = self.needed(request, key: record.key)
+        func holding(_ copies: [(node: Int, object: VersionedObject?)]) -> UInt64 {
+            checker.holders(
+                of: write, dots: dots.dots(of: write), copies: copies,
+                primaries: min(needed, participation.primaries), in: history)
+        }
+        let holders = holding(allDurableCopies(of: record.key))
+        let primaryHolders = holding(durableCopies(of: record.key))
         // A hint's copy moves to its primary, where a fault may strike it: only copies that stay can be counted on.
         let copiesMayGo = plan.forgets || plan.faults.damageRecord > 0
         let object = plan.keys[record.key].object
@@ -237,7 +241,7 @@ extension Simulation {
         let bucket = plan.buckets[plan.keys[record.key].bucket]
         report(
             checker.check(
-                record, holders: holders | forgetful, needed: needed(request, key: record.key),
+                record, holders: holders | forgetful, needed: needed,
                 participation: participation,
                 // A bucket that becomes `lww` may bring back what was deleted from it.
                 primaryHolders: history.promises[record.key].mode == .changing ? nil : primaryHolders | forgetful,
