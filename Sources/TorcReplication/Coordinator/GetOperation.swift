@@ -53,18 +53,6 @@ struct GetOperation: Sendable {
         var pending: ReplicaSet { sent.subtracting(holders).subtracting(failed) }
     }
 
-    private struct Merged: Sendable {
-        var object: VersionedObject
-        var body: ByteBuffer
-        var hash: ContentHash
-        /// Replicas that hold exactly this.
-        var current: ReplicaSet
-        /// Replicas that were sent it.
-        var repaired = ReplicaSet()
-        /// Hashes of what it was before: a replica that answers one of them is stale, and has nothing to add.
-        var earlier: [ContentHash] = []
-    }
-
     /// The fallback that is asked in place of a primary.
     private struct StandIn: Sendable {
         let node: NodeID
@@ -109,7 +97,7 @@ struct GetOperation: Sendable {
     private var unreadable = ReplicaSet()
     /// Asked for the object itself.
     private var askedForObject = ReplicaSet()
-    private var merged: Merged?
+    private var merged: MergedAnswers?
     /// Hashes of objects that nobody has shown yet.
     private var unmatched: [HashAnswer] = []
     /// Only a deliberate fault makes it more than none.
@@ -401,24 +389,8 @@ struct GetOperation: Sendable {
         }
         let object = try VersionedObject(decoding: body)
         noteHolder(place, of: object)
-        var current = ReplicaSet()
-        current.insert(place)
-        guard let held = merged else {
-            merged = Merged(object: object, body: body, hash: hash, current: current)
-            return
-        }
-        let joined = held.object.merged(with: object)
-        if joined == held.object {
-            merged!.earlier.append(hash)
-        } else if joined == object {
-            merged = Merged(
-                object: object, body: body, hash: hash, current: current, earlier: held.earlier + [held.hash])
-        } else {
-            let body = joined.encoded
-            merged = Merged(
-                object: joined, body: body, hash: view.hashSeed.contentHash(key: key, body: body),
-                current: ReplicaSet(), earlier: held.earlier + [held.hash, hash])
-        }
+        let answer = MergedAnswers(object: object, body: body, hash: hash, current: ReplicaSet(place))
+        merged = merged?.merged(with: answer) { view.hashSeed.contentHash(key: key, body: $0) } ?? answer
     }
 
     /// A late answer, while W copies of what will be answered are waited for, may be one of them.

@@ -8,6 +8,8 @@ struct ReplicaSet: Hashable, Sendable {
     init() {}
     private init(bits: UInt32) { self.bits = bits }
 
+    init(_ place: Int) { bits = 1 << UInt32(place) }
+
     /// The first `count` places.
     init(first count: Int) { bits = UInt32(truncatingIfNeeded: (1 << UInt64(count)) - 1) }
 

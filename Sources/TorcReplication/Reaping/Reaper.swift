@@ -320,10 +320,15 @@ package struct Reaper: Sendable {
         var begun: [(ReapRoundKind, [TreeID: [ReapEntry]])] = [
             (.reap, tombstones), (.close, graves), (.expire, expired), (.prune, vectors),
         ]
-        // Who serves few questions at a time refuses the later ones. They must not be the same in every walk.
+        // Who serves few questions at a time, or has room for few keys, refuses the later ones. They must not be the same in
+        // every walk.
         if walks % 2 == 1 { begun.reverse() }
         for (kind, found) in begun {
-            for tree in found.keys.sorted() { begin(kind, tree, found[tree]!, now, &effects) }
+            for tree in found.keys.sorted() {
+                let entries = found[tree]!
+                let first = Int(walks % UInt(entries.count))
+                begin(kind, tree, Array(entries[first...] + entries[..<first]), now, &effects)
+            }
         }
     }
 

@@ -64,7 +64,7 @@ import TorcReplication
         for number in 0..<160 { cluster.ask(1, put(number, "x")) }
         cluster.syncs = false
         cluster.up(3)
-        for _ in 0..<200 {
+        for _ in 0..<400 {
             cluster.passes(.milliseconds(20))
             cluster.sync()
         }
