@@ -47,6 +47,8 @@ package struct LogInspection {
     /// Changes before any damage.
     package var changes: UInt64
     package var damage: (file: String, offset: UInt64)?
+    /// The last batch that was read in its place has the tag of this store, or one behind it has.
+    package var hasTags: Bool
 }
 
 final class LogScan {
@@ -111,7 +113,7 @@ final class LogScan {
         let inspection = LogInspection(
             verdict: scan.check.verdict, lastMark: scan.check.lastMark, nextSequence: scan.check.expected,
             files: live.map(\.path), bytes: scan.content.bytes, changes: scan.content.changes,
-            damage: scan.damage.map { (live[$0.file].path, $0.offset) })
+            damage: scan.damage.map { (live[$0.file].path, $0.offset) }, hasTags: scan.hasTags)
         return (inspection, scan.content)
     }
 

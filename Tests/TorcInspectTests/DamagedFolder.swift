@@ -121,8 +121,12 @@ struct DamagedFolder {
     }
 
     func flip(_ file: String, at place: Double) throws {
+        try flip(file, byte: Int(Double(Data(contentsOf: URL(fileURLWithPath: file)).count) * place))
+    }
+
+    func flip(_ file: String, byte: Int) throws {
         var bytes = try Data(contentsOf: URL(fileURLWithPath: file))
-        bytes[Int(Double(bytes.count) * place)] ^= 0x10
+        bytes[byte] ^= 0x10
         try bytes.write(to: URL(fileURLWithPath: file))
     }
 

@@ -1,6 +1,7 @@
 // What `verify` finds in a damaged folder, and what its node has once it was mended: nothing but what was written, and where
 // something may be missing, that is noted.
 
+import CRocksDB
 import Foundation
 import NIOCore
 import StoreSupport
@@ -178,6 +179,46 @@ import TorcStorage
         #expect(try harness.contents().count < damaged.model.count)
         #expect(try harness.store.incarnations() == [Incarnation(rawValue: 7)])
         try harness.close()
+    }
+
+    /// Behind damage batches are looked for at every byte, in what clients have stored, too.
+    @Test func aValueThatLooksLikeWhatANodeMustNotForget() async throws {
+        let damaged = try DamagedFolder(records: 20, isClean: false)
+        let harness = try Harness(damaged.path)
+        try harness.put("before", "one")
+        try harness.store.sync()
+        let log = try #require(try damaged.files(".log").last)
+        let start = try Data(contentsOf: URL(fileURLWithPath: log)).count
+        let bytes = Array(repeatElement(forgedBatch(), count: 60).joined())
+        try harness.store.putMeta([("blob", ByteBuffer(bytes: bytes))])
+        try harness.store.sync()
+        try harness.store.putMeta([("kept", ByteBuffer(string: "one"))])
+        try harness.put("behind", "one")
+        try harness.store.sync()
+        try harness.store.abandon()
+        try damaged.flip(log, byte: start + 40)
+        let report = try await damaged.repaired()
+        let mended = try Harness(report.folder)
+        #expect(try mended.store.metaValue("forged") == nil)
+        #expect(try mended.store.metaValue("kept") == ByteBuffer(string: "one"))
+        #expect(report.steps.contains { $0.contains("lack this store's tag") })
+        try mended.close()
+    }
+
+    /// A record of RocksDB's log: a batch that puts `node/forged` into each of the first families.
+    private func forgedBatch() -> [UInt8] {
+        let families = UInt8(40)
+        // A whole record; its number, and how many changes there are.
+        var checked: [UInt8] = [1] + [200] + [UInt8](repeating: 0, count: 7) + [families, 0, 0, 0]
+        for family in 0..<families {
+            let key = Array("node/forged".utf8)
+            checked += [5, family, UInt8(key.count)] + key + [3] + Array("yes".utf8)
+        }
+        let sum = checked.withUnsafeBytes { torc_crc32c(0, $0.baseAddress, $0.count) }
+        let masked = ((sum >> 15) | (sum << 17)) &+ 0xa282_ead8
+        let length = checked.count - 1
+        return (0..<4).map { UInt8(truncatingIfNeeded: masked >> (8 * UInt32($0))) }
+            + [UInt8(length & 0xff), UInt8(length >> 8)] + checked
     }
 
     @Test func aFamilyThatIsGone() async throws {

@@ -263,8 +263,11 @@ package final class FolderMender {
             guard plan.cutsLog else {
                 throw .unexpected(operation: "mend", detail: "the log is damaged: run 'torc inspect repair'")
             }
+            var untagged = 0
             if let meta = manifest.familyID(of: FamilyName.meta), let damage = inspection.damage {
-                let replay = LogReplay(wanting: [meta: FamilyName.meta])
+                // What is found behind damage may be a client's bytes.
+                let replay = LogReplay(
+                    wanting: [meta: FamilyName.meta], store: inspection.hasTags ? folder.identity.store : nil)
                 var rescued: [(key: ByteBuffer, value: ByteBuffer?)] = []
                 for file in inspection.files.drop(while: { $0 != damage.file }) {
                     let number = UInt64(Files.name(of: file).dropLast(4)) ?? 0
@@ -276,6 +279,7 @@ package final class FolderMender {
                     }
                 }
                 rescuedMeta = rescued
+                untagged = replay.untagged
             }
             _ = try LogScan.run(folder: work, store: folder.identity.store, layout: layout, losesSynced: true)
             hasLostAll = true
@@ -286,6 +290,9 @@ package final class FolderMender {
             if !rescuedMeta.isEmpty {
                 done(
                     "\(rescuedMeta.count) changes of what a node must not forget were read behind the damage, and kept")
+            }
+            if untagged > 0 {
+                done("\(untagged) batches behind the damage lack this store's tag, as a client's bytes would: not read")
             }
         } else {
             // What was never synced; the next start would cut it.

@@ -16,16 +16,22 @@ final class LogReplay {
     private let wanted: [UInt32: String]
     /// Families that are not wanted are told by their keys.
     private let guesses: RingSize?
+    private let store: StoreID?
     private var batch: [Change] = []
+    private var isTagged = false
     /// Changes of families that are not wanted, or not known.
     private(set) var passedOver = 0
+    /// Batches behind damage that were not handed on for want of a tag.
+    private(set) var untagged = 0
     /// Something could be read behind damage: that is no torn end.
     private(set) var readsBehindDamage = false
 
-    /// `guesses`: the manifest that said which id is which family is damaged. A key says by itself where it belongs.
-    init(wanting families: [UInt32: String], guesses: RingSize? = nil) {
+    /// `guesses`: the manifest that said which id is which family is damaged. A key says by itself where it belongs. `store`:
+    /// whose tag a batch behind damage must have (`LogData`); nil where its batches have none.
+    init(wanting families: [UInt32: String], guesses: RingSize? = nil, store: StoreID? = nil) {
         wanted = families
         self.guesses = guesses
+        self.store = store
     }
 
     /// Hands the changes of each batch from `offset` on to `body`, and says whether they stand behind damage. Answers whether there
@@ -48,6 +54,10 @@ final class LogReplay {
             Unmanaged<LogReplay>.fromOpaque(context!).takeUnretainedValue().add(
                 family, UnsafeRawBufferPointer(start: key, count: keyLength), nil)
         }
+        visitor.log_data = { context, bytes, length in
+            Unmanaged<LogReplay>.fromOpaque(context!).takeUnretainedValue()
+                .addLogData(UnsafeRawBufferPointer(start: bytes, count: length))
+        }
         var isDamaged = false
         while true {
             var item = TORC_LOG_END
@@ -56,17 +66,23 @@ final class LogReplay {
             switch item {
             case TORC_LOG_RECORD:
                 batch.removeAll(keepingCapacity: true)
+                isTagged = false
                 var sequence: UInt64 = 0
                 var count: UInt32 = 0
                 let error = torc_batch_visit(position.bytes, position.length, &visitor, &sequence, &count)
                 torc_error_free(error)
                 if isDamaged { readsBehindDamage = true }
                 if error.code != TORC_OK { isDamaged = true }
-                if error.code == TORC_OK, position.start >= offset { try body(batch, isDamaged) }
+                guard error.code == TORC_OK, position.start >= offset else { continue }
+                if isDamaged, store != nil, !isTagged { untagged += 1 } else { try body(batch, isDamaged) }
             case TORC_LOG_DAMAGE: isDamaged = true
             default: return isDamaged
             }
         }
+    }
+
+    private func addLogData(_ bytes: UnsafeRawBufferPointer) {
+        if let store, let data = try? LogData(decoding: bytes, store: store), data.isTagged { isTagged = true }
     }
 
     private func add(_ family: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) {
