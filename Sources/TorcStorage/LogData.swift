@@ -5,9 +5,9 @@
 //   delta: u16 partition | u8 copies | u8 0 | u32 leaf | u64 number | u64 added modulo 2^64
 //
 // Behind damage the log is searched byte by byte, and a client's value may hold what looks like a batch with
-// a mark. The tag tells the store's own: no client ever sees the id. It covers the mark, which is all that
-// counts behind damage. It has the shape of a delta that was applied long ago, and builds that do not know it
-// take it for one; what they write has none.
+// a mark. The tag tells the store's own: no client ever sees the id. It covers the mark alone; whether the rest
+// of a batch is the store's, too, `LogOrigin` says. It has the shape of a delta that was applied long ago, and
+// builds that do not know it take it for one; what they write has none.
 //
 // A put of the leaf itself would cost a third of the work of storing a record; these 24 bytes cost nearly
 // nothing. Deltas are numbered from 1 within their partition, because RocksDB may merge several lanes'
@@ -16,6 +16,7 @@
 // Fixed fields with raw stores: this is written once for every record.
 
 import CRocksDB
+import Glibc
 import TorcModel
 import TorcReplication
 
@@ -127,5 +128,65 @@ struct LogData {
                         delta: load(at + 16, UInt64.self))
                 ))
         }
+    }
+}
+
+/// Tells what the store has written from a client's bytes that look like it, while a log is read in order.
+///
+/// Before any damage nothing is searched for: what is read was written as a batch. Behind damage a mark counts if it has
+/// the store's tag. For the whole batch that is not enough: the reader puts fragments together, and the first may stand
+/// in a value while the others, the tag in the last, are those of that value's own batch. A record of one fragment that
+/// has the tag is the store's, as no client can make its checksum; so is what follows it, up to the next damage.
+struct LogOrigin {
+    /// The batch that was read last is the store's, all of it.
+    private(set) var isInPlace = true
+    /// The largest mark of that batch that counts.
+    private(set) var mark: UInt64?
+    private var taggedMark: UInt64?
+    /// The batches that can be read where they were written have tags of this store: a mark behind damage that has none
+    /// is a client's bytes. Not so in the log of an older build, or of the store that a backup was made of.
+    private var hasTags = false
+    private var path = ""
+
+    /// RocksDB's record type, and where it stands in a record's header.
+    private static let oneFragment: UInt8 = 1
+    private static let typeOffset: UInt64 = 6
+
+    /// `path`: the next file of the log.
+    mutating func beginFile(_ path: String) {
+        self.path = path
+        isInPlace = true
+    }
+
+    mutating func passDamage() { isInPlace = false }
+
+    mutating func beginBatch() {
+        mark = nil
+        taggedMark = nil
+    }
+
+    mutating func add(_ data: LogData) {
+        mark = max(mark ?? 0, data.syncedThrough)
+        if data.isTagged { taggedMark = max(taggedMark ?? 0, data.syncedThrough) }
+    }
+
+    /// All log data of the batch was added. `start`: where its record begins in the file.
+    mutating func endBatch(at start: UInt64) throws(StoreError) {
+        if taggedMark != nil {
+            hasTags = true
+            if !isInPlace { isInPlace = try isOneFragment(recordAt: start) }
+        } else if isInPlace, mark != nil {
+            hasTags = false
+        }
+        if !isInPlace, hasTags { mark = taggedMark }
+    }
+
+    private func isOneFragment(recordAt start: UInt64) throws(StoreError) -> Bool {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { throw Files.failure("open", path) }
+        defer { close(file) }
+        var type: UInt8 = 0
+        guard pread(file, &type, 1, off_t(start + Self.typeOffset)) == 1 else { throw Files.failure("read", path) }
+        return type == Self.oneFragment
     }
 }

@@ -47,8 +47,6 @@ package struct LogInspection {
     /// Changes before any damage.
     package var changes: UInt64
     package var damage: (file: String, offset: UInt64)?
-    /// The last batch that was read in its place has the tag of this store, or one behind it has.
-    package var hasTags: Bool
 }
 
 final class LogScan {
@@ -73,14 +71,9 @@ final class LogScan {
     private var content = LogContent()
     private var check = LogCheck()
     private var damage: Damage?
-
-    /// The batches that can be read where they were written have tags of this store: one behind damage that has none
-    /// is a client's bytes. Not so in the log of an older build, or of the store that a backup was made of.
-    private var hasTags = false
+    private var origin = LogOrigin()
 
     // Of the batch that is being read.
-    private var mark: UInt64?
-    private var taggedMark: UInt64?
     private var deltas: [(partition: PartitionID, delta: LeafDelta)] = []
     private var isMalformed = false
 
@@ -113,7 +106,7 @@ final class LogScan {
         let inspection = LogInspection(
             verdict: scan.check.verdict, lastMark: scan.check.lastMark, nextSequence: scan.check.expected,
             files: live.map(\.path), bytes: scan.content.bytes, changes: scan.content.changes,
-            damage: scan.damage.map { (live[$0.file].path, $0.offset) }, hasTags: scan.hasTags)
+            damage: scan.damage.map { (live[$0.file].path, $0.offset) })
         return (inspection, scan.content)
     }
 
@@ -182,7 +175,7 @@ final class LogScan {
             switch item {
             case .damage: own.add(.damage)
             case .batch(let sequence, let count):
-                own.add(.batch(sequence: sequence, count: count, syncedThrough: mark))
+                own.add(.batch(sequence: sequence, count: count, syncedThrough: origin.mark))
                 if own.isIntact { keepDeltas(of: sequence) }
             }
         }
@@ -197,7 +190,7 @@ final class LogScan {
             switch item {
             case .damage: check.add(.damage)
             case .batch(let sequence, let count):
-                check.add(.batch(sequence: sequence, count: count, syncedThrough: mark))
+                check.add(.batch(sequence: sequence, count: count, syncedThrough: origin.mark))
                 if check.isIntact {
                     keepDeltas(of: sequence)
                     content.batches += 1
@@ -228,16 +221,14 @@ final class LogScan {
             Unmanaged<LogScan>.fromOpaque(context!).takeUnretainedValue()
                 .addLogData(UnsafeRawBufferPointer(start: bytes, count: length))
         }
-        // Nothing had to be searched for so far: what is read was written as a batch.
-        var isInPlace = true
+        origin.beginFile(file.path)
         while true {
             var item = TORC_LOG_END
             var position = torc_log_position()
             try Database.check(torc_log_reader_next(reader, &item, &position), "read the log \(file.path)")
             switch item {
             case TORC_LOG_RECORD:
-                mark = nil
-                taggedMark = nil
+                origin.beginBatch()
                 deltas.removeAll(keepingCapacity: true)
                 isMalformed = false
                 var sequence: UInt64 = 0
@@ -247,25 +238,15 @@ final class LogScan {
                 if error.code != TORC_OK || isMalformed {
                     body(.damage, position.start)
                 } else {
-                    settleMark(isInPlace: isInPlace)
+                    try origin.endBatch(at: position.start)
                     body(.batch(sequence: sequence, count: UInt64(count)), position.start)
                 }
             case TORC_LOG_DAMAGE:
-                isInPlace = false
+                origin.passDamage()
                 body(.damage, position.start)
             default: return
             }
         }
-    }
-
-    /// Leaves the mark of a batch that may be a client's bytes out of account.
-    private func settleMark(isInPlace: Bool) {
-        if taggedMark != nil {
-            hasTags = true
-        } else if isInPlace, mark != nil {
-            hasTags = false
-        }
-        if !isInPlace, hasTags { mark = taggedMark }
     }
 
     private func addLogData(_ bytes: UnsafeRawBufferPointer) {
@@ -278,8 +259,7 @@ final class LogScan {
             isMalformed = true
             return
         }
-        mark = max(mark ?? 0, data.syncedThrough)
-        if data.isTagged { taggedMark = max(taggedMark ?? 0, data.syncedThrough) }
+        origin.add(data)
         deltas.append(contentsOf: data.deltas)
     }
 

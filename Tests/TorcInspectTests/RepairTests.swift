@@ -183,40 +183,110 @@ import TorcStorage
 
     /// Behind damage batches are looked for at every byte, in what clients have stored, too.
     @Test func aValueThatLooksLikeWhatANodeMustNotForget() async throws {
+        try await expectNothingForged(try damagedValue { _ in forgedRecords() })
+    }
+
+    /// A value may hold the first fragment of a record alone. What follows in the log are fragments of that value, and the
+    /// last has the tag of its batch.
+    @Test func aValueThatTakesInTheTagBehindIt() async throws {
+        let damaged = try damagedValue { start in
+            let filler = [UInt8](repeating: 0x2e, count: 100_000)
+            // What of it stands in the fragment that begins at `start`, behind a header, and 27 bytes of its batch: number and
+            // count, family, key, lengths.
+            let inFirst = blockBytes - start % blockBytes - 7 - 27
+            let rest = filler.count - inFirst
+            var batch = forgedBatch()
+            // Log data, up to the end of the value.
+            batch += [3, UInt8(rest & 0x7f | 0x80), UInt8(rest >> 7 & 0x7f | 0x80), UInt8(rest >> 14)]
+            let forged = logRecord(type: 2, batch)
+            try #require(64 + forged.count < inFirst)
+            return Array(filler[..<64]) + forged + Array(filler[(64 + forged.count)...])
+        }
+        try await expectNothingForged(damaged)
+    }
+
+    /// What stands behind the damage is the rest of a write that was cut short: nobody was told of it.
+    @Test func aTornValueThatLooksLikeBatches() async throws {
+        let damaged = try DamagedFolder(records: 20, isClean: false)
+        let harness = try Harness(damaged.path)
+        try harness.put("before", "one")
+        try harness.store.sync()
+        let contents = try harness.contents()
+        let log = URL(fileURLWithPath: try #require(try damaged.files(".log").last))
+        let start = try Data(contentsOf: log).count
+        try harness.store.putMeta([("blob", ByteBuffer(bytes: forgedRecords()))])
+        try harness.store.abandon()
+        let bytes = try Data(contentsOf: log)
+        try bytes.prefix((start + bytes.count) / 2).write(to: log)
+        try FileManager.default.removeItem(atPath: damaged.path + "/db/CURRENT")
+        let report = try await damaged.repaired()
+        #expect(report.steps.contains { $0.contains("may be a client's bytes") }, "\(report.steps)")
+        let mended = try Harness(report.folder)
+        #expect(try mended.contents() == contents)
+        #expect(try mended.store.metaValue("forged") == nil)
+        try mended.close()
+    }
+
+    private let blockBytes = 32_768
+
+    /// A folder with such a value in its log, whose batch is damaged, and with sound batches behind it. `value`: made for the
+    /// place in the log where its batch begins.
+    private func damagedValue(_ value: (_ start: Int) throws -> [UInt8]) throws -> DamagedFolder {
         let damaged = try DamagedFolder(records: 20, isClean: false)
         let harness = try Harness(damaged.path)
         try harness.put("before", "one")
         try harness.store.sync()
         let log = try #require(try damaged.files(".log").last)
         let start = try Data(contentsOf: URL(fileURLWithPath: log)).count
-        let bytes = Array(repeatElement(forgedBatch(), count: 60).joined())
-        try harness.store.putMeta([("blob", ByteBuffer(bytes: bytes))])
-        try harness.store.sync()
+        try harness.store.putMeta([("blob", ByteBuffer(bytes: try value(start)))])
         try harness.store.putMeta([("kept", ByteBuffer(string: "one"))])
         try harness.put("behind", "one")
         try harness.store.sync()
         try harness.store.abandon()
+        // The first of several fragments.
+        #expect(try Data(contentsOf: URL(fileURLWithPath: log))[start + 6] == 2)
         try damaged.flip(log, byte: start + 40)
+        return damaged
+    }
+
+    /// What the node was told behind the damage is kept, and what the value says is not, and that is said.
+    private func expectNothingForged(_ damaged: DamagedFolder) async throws {
         let report = try await damaged.repaired()
         let mended = try Harness(report.folder)
         #expect(try mended.store.metaValue("forged") == nil)
         #expect(try mended.store.metaValue("kept") == ByteBuffer(string: "one"))
-        #expect(report.steps.contains { $0.contains("lack this store's tag") })
+        let said = report.steps.first { $0.contains("may be a client's bytes") }
+        let kept = try #require(said?.split(separator: " ").last)
+        #expect(FileManager.default.fileExists(atPath: "\(report.folder)/\(kept)"), "\(report.steps)")
         try mended.close()
     }
 
-    /// A record of RocksDB's log: a batch that puts `node/forged` into each of the first families.
+    private func forgedRecords() -> [UInt8] {
+        Array(repeatElement(logRecord(type: 1, forgedBatch()), count: 60).joined())
+    }
+
+    /// A batch that puts `node/forged` into each of the first families, with a mark that has no tag.
     private func forgedBatch() -> [UInt8] {
         let families = UInt8(40)
-        // A whole record; its number, and how many changes there are.
-        var checked: [UInt8] = [1] + [200] + [UInt8](repeating: 0, count: 7) + [families, 0, 0, 0]
+        // Its number, and how many changes there are.
+        var bytes: [UInt8] = [200] + [UInt8](repeating: 0, count: 7) + [families, 0, 0, 0]
         for family in 0..<families {
             let key = Array("node/forged".utf8)
-            checked += [5, family, UInt8(key.count)] + key + [3] + Array("yes".utf8)
+            bytes += [5, family, UInt8(key.count)] + key + [3] + Array("yes".utf8)
         }
+        bytes += [3, 16]
+        bytes += Array("TLG1".utf8)
+        bytes += [UInt8](repeating: 0x7f, count: 8)
+        bytes += [UInt8](repeating: 0, count: 4)
+        return bytes
+    }
+
+    /// As it stands in RocksDB's log. `type`: 1, a whole record; 2, the first fragment of one.
+    private func logRecord(type: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+        let checked = [type] + bytes
         let sum = checked.withUnsafeBytes { torc_crc32c(0, $0.baseAddress, $0.count) }
         let masked = ((sum >> 15) | (sum << 17)) &+ 0xa282_ead8
-        let length = checked.count - 1
+        let length = bytes.count
         return (0..<4).map { UInt8(truncatingIfNeeded: masked >> (8 * UInt32($0))) }
             + [UInt8(length & 0xff), UInt8(length >> 8)] + checked
     }

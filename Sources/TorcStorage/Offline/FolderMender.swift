@@ -100,6 +100,7 @@ package final class FolderMender {
     }
 
     var databasePath: String { work + "/db" }
+    var store: StoreID { folder.identity.store }
     private var mark: String { work + "/" + Files.unfinishedMark }
 
     private func run() throws(StoreError) -> MendReport {
@@ -258,16 +259,14 @@ package final class FolderMender {
             throw .corruption(
                 operation: "mend", detail: "the manifest is damaged: `torc inspect verify` and `repair` come first")
         }
-        let (inspection, _) = try LogScan.read(folder: work, store: folder.identity.store, layout: layout)
+        let (inspection, _) = try LogScan.read(folder: work, store: store, layout: layout)
         if case .refuse(let damageAt, let lastMark) = inspection.verdict {
             guard plan.cutsLog else {
                 throw .unexpected(operation: "mend", detail: "the log is damaged: run 'torc inspect repair'")
             }
-            var untagged = 0
+            var doubtful = 0
             if let meta = manifest.familyID(of: FamilyName.meta), let damage = inspection.damage {
-                // What is found behind damage may be a client's bytes.
-                let replay = LogReplay(
-                    wanting: [meta: FamilyName.meta], store: inspection.hasTags ? folder.identity.store : nil)
+                let replay = LogReplay(wanting: [meta: FamilyName.meta], store: store)
                 var rescued: [(key: ByteBuffer, value: ByteBuffer?)] = []
                 for file in inspection.files.drop(while: { $0 != damage.file }) {
                     let number = UInt64(Files.name(of: file).dropLast(4)) ?? 0
@@ -279,9 +278,9 @@ package final class FolderMender {
                     }
                 }
                 rescuedMeta = rescued
-                untagged = replay.untagged
+                doubtful = replay.doubtful
             }
-            _ = try LogScan.run(folder: work, store: folder.identity.store, layout: layout, losesSynced: true)
+            let cut = try LogScan.run(folder: work, store: store, layout: layout, losesSynced: true).cut
             hasLostAll = true
             done(
                 "the log was cut at change \(damageAt); what had been synced up to \(lastMark) may be missing here"
@@ -291,12 +290,13 @@ package final class FolderMender {
                 done(
                     "\(rescuedMeta.count) changes of what a node must not forget were read behind the damage, and kept")
             }
-            if untagged > 0 {
-                done("\(untagged) batches behind the damage lack this store's tag, as a client's bytes would: not read")
+            if doubtful > 0 {
+                let place = cut?.keptIn.map { ": see \(Files.name(of: $0))/" } ?? ""
+                done("\(doubtful) batches behind the damage may be a client's bytes, and were not read\(place)")
             }
         } else {
             // What was never synced; the next start would cut it.
-            _ = try LogScan.run(folder: work, store: folder.identity.store, layout: layout)
+            _ = try LogScan.run(folder: work, store: store, layout: layout)
         }
     }
 

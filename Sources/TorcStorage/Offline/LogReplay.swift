@@ -16,26 +16,28 @@ final class LogReplay {
     private let wanted: [UInt32: String]
     /// Families that are not wanted are told by their keys.
     private let guesses: RingSize?
-    private let store: StoreID?
+    private let store: StoreID
+    private var origin = LogOrigin()
     private var batch: [Change] = []
-    private var isTagged = false
-    /// Changes of families that are not wanted, or not known.
+    /// Changes of the batch that are of families that are not wanted, or not known.
+    private var notWanted = 0
+    /// The same of all batches that were handed on.
     private(set) var passedOver = 0
-    /// Batches behind damage that were not handed on for want of a tag.
-    private(set) var untagged = 0
-    /// Something could be read behind damage: that is no torn end.
+    /// Batches behind damage that may be a client's bytes, and were not handed on.
+    private(set) var doubtful = 0
+    /// Something that the store has written could be read behind damage: that is no torn end.
     private(set) var readsBehindDamage = false
 
     /// `guesses`: the manifest that said which id is which family is damaged. A key says by itself where it belongs. `store`:
-    /// whose tag a batch behind damage must have (`LogData`); nil where its batches have none.
-    init(wanting families: [UInt32: String], guesses: RingSize? = nil, store: StoreID? = nil) {
+    /// the one that wrote the log.
+    init(wanting families: [UInt32: String], guesses: RingSize? = nil, store: StoreID) {
         wanted = families
         self.guesses = guesses
         self.store = store
     }
 
-    /// Hands the changes of each batch from `offset` on to `body`, and says whether they stand behind damage. Answers whether there
-    /// was any damage.
+    /// Hands the changes of each batch of the store's from `offset` on to `body`, and says whether they stand behind damage.
+    /// Answers whether there was any damage. Files are read in order.
     func read(
         _ path: String, number: UInt64, from offset: UInt64 = 0,
         _ body: (_ changes: [Change], _ isBehindDamage: Bool) throws(StoreError) -> Void
@@ -58,6 +60,7 @@ final class LogReplay {
             Unmanaged<LogReplay>.fromOpaque(context!).takeUnretainedValue()
                 .addLogData(UnsafeRawBufferPointer(start: bytes, count: length))
         }
+        origin.beginFile(path)
         var isDamaged = false
         while true {
             var item = TORC_LOG_END
@@ -66,29 +69,42 @@ final class LogReplay {
             switch item {
             case TORC_LOG_RECORD:
                 batch.removeAll(keepingCapacity: true)
-                isTagged = false
+                notWanted = 0
+                origin.beginBatch()
                 var sequence: UInt64 = 0
                 var count: UInt32 = 0
                 let error = torc_batch_visit(position.bytes, position.length, &visitor, &sequence, &count)
                 torc_error_free(error)
-                if isDamaged { readsBehindDamage = true }
-                if error.code != TORC_OK { isDamaged = true }
-                guard error.code == TORC_OK, position.start >= offset else { continue }
-                if isDamaged, store != nil, !isTagged { untagged += 1 } else { try body(batch, isDamaged) }
-            case TORC_LOG_DAMAGE: isDamaged = true
+                guard error.code == TORC_OK else {
+                    isDamaged = true
+                    continue
+                }
+                try origin.endBatch(at: position.start)
+                // All that a store writes has a mark.
+                if isDamaged, origin.mark != nil { readsBehindDamage = true }
+                guard position.start >= offset else { continue }
+                guard origin.isInPlace else {
+                    doubtful += 1
+                    continue
+                }
+                passedOver += notWanted
+                try body(batch, isDamaged)
+            case TORC_LOG_DAMAGE:
+                isDamaged = true
+                origin.passDamage()
             default: return isDamaged
             }
         }
     }
 
     private func addLogData(_ bytes: UnsafeRawBufferPointer) {
-        if let store, let data = try? LogData(decoding: bytes, store: store), data.isTagged { isTagged = true }
+        if let data = try? LogData(decoding: bytes, store: store) { origin.add(data) }
     }
 
     private func add(_ family: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) {
         let key = ByteBuffer(bytes: key)
         guard let name = wanted[family] ?? guesses.flatMap({ Self.family(of: key, ringSize: $0) }) else {
-            passedOver += 1
+            notWanted += 1
             return
         }
         batch.append(Change(family: name, key: key, value: value.map { ByteBuffer(bytes: $0) }))

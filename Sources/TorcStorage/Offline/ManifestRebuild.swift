@@ -132,7 +132,8 @@ struct ManifestRebuild {
         _ logs: [(number: UInt64, path: String)], of manifest: ManifestContent, into database: Database,
         _ families: inout [String: Family], _ outcome: inout Outcome
     ) throws(StoreError) {
-        let replay = LogReplay(wanting: manifest.families, guesses: mender.layout.ringSize)
+        let replay = LogReplay(
+            wanting: manifest.families, guesses: mender.layout.ringSize, store: mender.store)
         var made = families
         defer { families = made }
         var changes = 0
@@ -156,6 +157,11 @@ struct ManifestRebuild {
         if replay.passedOver > 0 {
             outcome.steps.append(
                 "\(replay.passedOver) changes are of families that nobody knows, and were not replayed")
+        }
+        if replay.doubtful > 0 {
+            outcome.steps.append(
+                "\(replay.doubtful) batches behind the torn end may be a client's bytes, and were not replayed: see logs/"
+            )
         }
     }
 
