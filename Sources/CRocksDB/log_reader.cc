@@ -1,10 +1,12 @@
 // RocksDB's log format (https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format): blocks of
 // 32 KiB that hold records, which may span blocks in fragments:
 //
-//   u32le masked crc32c of what follows the length | u16le length | u8 type | [u32le log number] | bytes
+//   u32le masked crc32c of what follows the length | u16le length | u8 type | bytes
 //
-// Types 1…4 are a whole record, its first, middle and last fragment; 5…8 the same in a recycled file, with
-// the log number. A block's last bytes, when no header fits there, are zero.
+// Types 1…4 are a whole record, its first, middle and last fragment. A block's last bytes, when no header fits
+// there, are zero. Types 5…8 would be those of a recycled file. No file is recycled here (database.cc), so they are
+// damage: they would make a reader end the log at the first fragment of another log's number, and a client may store
+// such a one, which the search behind damage then finds.
 //
 // After damage the lengths cannot be trusted, so the reader tries every offset of the block for a record
 // whose checksum holds. That finds what stands behind the damage, even in the same block: a later sync mark
@@ -24,7 +26,6 @@ namespace {
 
 constexpr size_t kBlock = 32768;
 constexpr size_t kHeader = 7;
-constexpr size_t kRecyclableHeader = 11;
 
 /// crc32c (Castagnoli), eight bytes at a time.
 struct Crc32c {
@@ -79,7 +80,6 @@ enum Fragment { kWhole = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 
 struct torc_log_reader {
     int file = -1;
-    uint32_t log_number = 0;
     uint8_t block[kBlock];
     /// Where the block stands in the file, how much of it there is, and where in it the next header is.
     uint64_t block_start = 0;
@@ -117,22 +117,18 @@ struct torc_log_reader {
         return block_length > 0;
     }
 
-    /// The fragment at `at`, when its checksum holds. `stale`: of a recycled file's former life.
-    bool parse(Fragment &fragment, const uint8_t *&bytes, size_t &length, size_t &size, bool &stale) const {
+    /// The fragment at `at`, when its checksum holds.
+    bool parse(Fragment &fragment, const uint8_t *&bytes, size_t &length) const {
         const uint8_t *header = block + at;
         size_t left = block_length - at;
         if (left < kHeader) return false;
         uint8_t type = header[6];
         length = size_t(header[4]) | size_t(header[5]) << 8;
-        bool recyclable = type >= 5 && type <= 8;
-        if (type < 1 || type > 8) return false;
-        size_t header_size = recyclable ? kRecyclableHeader : kHeader;
-        if (header_size + length > left) return false;
-        if (unmask(little32(header)) != crc32c(header + 6, header_size - 6 + length)) return false;
-        stale = recyclable && little32(header + 7) != log_number;
-        fragment = Fragment(recyclable ? type - 4 : type);
-        bytes = header + header_size;
-        size = header_size + length;
+        if (type < kWhole || type > kLast) return false;
+        if (kHeader + length > left) return false;
+        if (unmask(little32(header)) != crc32c(header + 6, 1 + length)) return false;
+        fragment = Fragment(type);
+        bytes = header + kHeader;
         return true;
     }
 
@@ -169,26 +165,20 @@ struct torc_log_reader {
             }
             Fragment fragment;
             const uint8_t *bytes;
-            size_t length, size;
-            bool stale = false;
-            if (!parse(fragment, bytes, length, size, stale)) {
+            size_t length;
+            if (!parse(fragment, bytes, length)) {
                 uint64_t start = in_record ? record_start : position();
                 at += 1;
                 if (!lost) return damage(out, start);
+                in_record = false;  // A record's fragments follow one another.
                 continue;
-            }
-            if (stale) {
-                // The file's present life ends here.
-                at_end = true;
-                if (in_record && !lost) return damage(out, record_start);
-                return TORC_LOG_END;
             }
             uint64_t start = position();
             switch (fragment) {
                 case kWhole:
                 case kFirst:
                     if (in_record) return damage(out, record_start);  // Read again, as a record of its own.
-                    at += size;
+                    at += kHeader + length;
                     record_start = start;
                     record.assign(reinterpret_cast<const char *>(bytes), length);
                     if (fragment == kWhole) return whole(out);
@@ -196,7 +186,7 @@ struct torc_log_reader {
                     break;
                 case kMiddle:
                 case kLast:
-                    at += size;
+                    at += kHeader + length;
                     if (!in_record) {
                         // The rest of a record whose start is lost.
                         if (!lost) return damage(out, start);
@@ -236,10 +226,9 @@ struct Visitor : rocksdb::WriteBatch::Handler {
 
 extern "C" {
 
-torc_error torc_log_reader_open(const char *path, uint64_t log_number, torc_log_reader **reader) {
+torc_error torc_log_reader_open(const char *path, torc_log_reader **reader) {
     return guarded([&]() -> torc_error {
         auto opened = std::make_unique<torc_log_reader>();
-        opened->log_number = uint32_t(log_number);
         opened->file = open(path, O_RDONLY | O_CLOEXEC);
         if (opened->file < 0) {
             std::string message = std::string(path) + ": " + strerror(errno);

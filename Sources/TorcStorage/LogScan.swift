@@ -213,7 +213,7 @@ final class LogScan {
 
     private func forEachItem(of file: File, _ body: (Item, UInt64) -> Void) throws(StoreError) {
         var reader: OpaquePointer?
-        try Database.check(torc_log_reader_open(file.path, file.number, &reader), "read the log")
+        try Database.check(torc_log_reader_open(file.path, &reader), "read the log")
         defer { torc_log_reader_destroy(reader) }
         var visitor = torc_batch_visitor()
         visitor.context = Unmanaged.passUnretained(self).toOpaque()
@@ -320,11 +320,11 @@ struct Manifest {
         let name =
             String(decoding: try Files.read(database + "/CURRENT", limit: 256), as: UTF8.self)
             .split(separator: "\n").first.map(String.init) ?? ""
-        guard name.hasPrefix("MANIFEST-"), let number = UInt64(name.dropFirst(9)) else {
+        guard name.hasPrefix("MANIFEST-"), UInt64(name.dropFirst(9)) != nil else {
             throw .corruption(operation: "read \(database)/CURRENT", detail: "it names no manifest")
         }
         var reader: OpaquePointer?
-        try Database.check(torc_log_reader_open("\(database)/\(name)", number, &reader), "read the manifest")
+        try Database.check(torc_log_reader_open("\(database)/\(name)", &reader), "read the manifest")
         defer { torc_log_reader_destroy(reader) }
         var manifest = Manifest(oldestLog: 0)
         while true {

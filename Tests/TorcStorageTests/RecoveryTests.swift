@@ -38,18 +38,22 @@ private func logNumbers(_ folder: String) throws -> [UInt64] {
 
 /// A record of RocksDB's log whose batch holds nothing but a mark: all was synced. In bytes that a text may have.
 private func forgedMark() -> String {
-    for sequence in UInt8(1)..<128 {
-        // Its number and its count, then log data as a build wrote it that knew no tags.
-        var checked: [UInt8] = [1, sequence]
-        checked += [UInt8](repeating: 0, count: 11)
-        checked += [3, 16]
-        checked += Array("TLG1".utf8)
-        checked += [UInt8](repeating: 0x7f, count: 8)
-        checked += [UInt8](repeating: 0, count: 4)
+    // Its number and its count, then log data as a build wrote it that knew no tags.
+    let batch =
+        [UInt8](repeating: 0, count: 11) + [3, 16] + Array("TLG1".utf8) + [UInt8](repeating: 0x7f, count: 8)
+        + [UInt8](repeating: 0, count: 4)
+    return forgedFragment(type: 1, batch)
+}
+
+/// A fragment of RocksDB's log, with a first byte that gives it a checksum that a text may have.
+private func forgedFragment(type: UInt8, _ rest: [UInt8] = [0, 0, 0, 0]) -> String {
+    for first in UInt8(1)..<128 {
+        let checked = [type, first] + rest
         let sum = checked.withUnsafeBytes { torc_crc32c(0, $0.baseAddress, $0.count) }
         let masked = ((sum >> 15) | (sum << 17)) &+ 0xa282_ead8
         var bytes = (0..<4).map { UInt8(truncatingIfNeeded: masked >> (8 * UInt32($0))) }
-        bytes += [UInt8(checked.count - 1), 0]
+        // A recycled file's fragments have the log's number before what the length counts.
+        bytes += [UInt8(checked.count - (type > 4 ? 5 : 1)), 0]
         bytes += checked
         if bytes.allSatisfy({ $0 < 0x80 }) { return String(decoding: bytes, as: UTF8.self) }
     }
@@ -339,6 +343,34 @@ private func removeLog(
         #expect(opened.report.cut?.keptIn != nil)
         #expect(try opened.contents() == model)
         try opened.store.abandon()
+    }
+
+    /// What a client stores may look like fragments that end a log: those of a recycled file's former life, alone and
+    /// behind what looks like a record. Damage before them is refused all the same, for what was synced behind them.
+    @Test(arguments: [[5], [6], [8], [1, 5], [2, 4, 5], [2, 5, 4]] as [[UInt8]])
+    func aValueThatEndsLogs(types: [UInt8]) throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/data"
+        let harness = try Harness(path)
+        try harness.store.beginIncarnation(Incarnation(rawValue: 5))
+        try harness.put("k0", "synced")
+        try harness.store.sync()
+        let log = try inspect(path).files.last!
+        let synced = size(log)
+        try harness.put("k1", String(repeating: types.map { forgedFragment(type: $0) }.joined(), count: 30))
+        try harness.store.sync()
+        let end = size(log)
+        try harness.put("k2", "carries the mark of the last sync")
+        try harness.store.abandon()
+        #expect(try inspect(path).verdict == .serve)
+        for offset in [synced, synced + 8, (synced + end) / 2] {
+            flipBit(of: log, at: offset)
+            if case .refuse = try inspect(path).verdict {
+            } else {
+                Issue.record("\(types), \(offset): \(try inspect(path).verdict)")
+            }
+            flipBit(of: log, at: offset)
+        }
     }
 
     /// Several log files that recovery needs all of: one record holds the first of them while another partition

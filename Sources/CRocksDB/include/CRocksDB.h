@@ -331,8 +331,7 @@ typedef struct torc_log_position {
     size_t length;
 } torc_log_position;
 
-/// `log_number` tells the records of a recycled file from those of its former life.
-torc_error torc_log_reader_open(const char *path, uint64_t log_number, torc_log_reader **reader);
+torc_error torc_log_reader_open(const char *path, torc_log_reader **reader);
 torc_error torc_log_reader_next(torc_log_reader *reader, torc_log_item *item, torc_log_position *position);
 void torc_log_reader_destroy(torc_log_reader *reader);
 

@@ -272,7 +272,7 @@ package final class FolderMender {
                     let number = UInt64(Files.name(of: file).dropLast(4)) ?? 0
                     // What stands in older files is in tables of `meta`, and may be overwritten there.
                     guard number >= manifest.oldestLog(of: meta) else { continue }
-                    _ = try replay.read(file, number: number, from: file == damage.file ? damage.offset : 0) {
+                    _ = try replay.read(file, from: file == damage.file ? damage.offset : 0) {
                         changes, _ throws(StoreError) in
                         rescued += changes.map { ($0.key, $0.value) }
                     }

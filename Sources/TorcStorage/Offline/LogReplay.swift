@@ -39,11 +39,11 @@ final class LogReplay {
     /// Hands the changes of each batch of the store's from `offset` on to `body`, and says whether they stand behind damage.
     /// Answers whether there was any damage. Files are read in order.
     func read(
-        _ path: String, number: UInt64, from offset: UInt64 = 0,
+        _ path: String, from offset: UInt64 = 0,
         _ body: (_ changes: [Change], _ isBehindDamage: Bool) throws(StoreError) -> Void
     ) throws(StoreError) -> Bool {
         var reader: OpaquePointer?
-        try Database.check(torc_log_reader_open(path, number, &reader), "read the log")
+        try Database.check(torc_log_reader_open(path, &reader), "read the log")
         defer { torc_log_reader_destroy(reader) }
         var visitor = torc_batch_visitor()
         visitor.context = Unmanaged.passUnretained(self).toOpaque()

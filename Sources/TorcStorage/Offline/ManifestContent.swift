@@ -75,8 +75,7 @@ package struct ManifestContent: Sendable {
         }
         guard let file = content.file else { return content }
         var reader: OpaquePointer?
-        try Database.check(
-            torc_log_reader_open("\(database)/\(file)", number(ofManifest: file)!, &reader), "read the manifest")
+        try Database.check(torc_log_reader_open("\(database)/\(file)", &reader), "read the manifest")
         defer { torc_log_reader_destroy(reader) }
         while true {
             var item = TORC_LOG_END

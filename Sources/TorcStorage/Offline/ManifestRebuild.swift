@@ -138,7 +138,7 @@ struct ManifestRebuild {
         defer { families = made }
         var changes = 0
         for log in logs {
-            let isDamaged = try replay.read(log.path, number: log.number) { batch, isBehindDamage throws(StoreError) in
+            let isDamaged = try replay.read(log.path) { batch, isBehindDamage throws(StoreError) in
                 if !isBehindDamage {
                     // Of what the manifest does not say, under any of its names.
                     let known = Set(made.keys).union(made.keys.map(FamilyName.base))
