@@ -166,6 +166,12 @@ package enum Mutation: String, CaseIterable, Sendable {
     /// A replica takes the asker's word that a version has expired.
     case expireByAskersClock
 
+    // Backups.
+    /// Hints are delivered, and go, while a backup holds removals.
+    case deliverWhileHeld
+    /// Tombstones are reaped while a backup holds removals.
+    case reapWhileHeld
+
     #if TORC_MUTATIONS
         /// Set once, before a simulation starts its first step.
         nonisolated(unsafe) package static var active: Mutation?

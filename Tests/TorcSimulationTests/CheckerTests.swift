@@ -48,6 +48,11 @@ import TorcSimulation
             return violation?.promise
         }
 
+        func backup(_ copies: [VersionedObject], from: UInt64, to end: UInt64) -> Violation.Promise? {
+            BackupChecker().check(
+                key: 0, copies: copies, replicas: 3, began: at(from), ended: at(end), in: history)?.promise
+        }
+
         func stands(_ values: [Int], at time: UInt64 = 1_000) -> Violation.Promise? {
             FinalChecker().check(key: 0, values: values, replicas: 3, at: at(time), in: history)?.promise
         }
@@ -276,6 +281,51 @@ import TorcSimulation
             let violation = DotRegistry.checkRetries(object, key: 0)
             #expect(violation?.promise == (counter == 2 ? .duplicatedWrite : nil))
         }
+    }
+
+    // MARK: Backups
+
+    private func object(_ version: Sibling) -> VersionedObject {
+        var object = VersionedObject(mode: .siblings)
+        object.put(version, context: VersionVector(), mode: .siblings)
+        return object
+    }
+
+    @Test func aBackupThatLacksAWrite() {
+        var story = Story()
+        let before = story.write(from: 0, to: 10)
+        let during = story.write(from: 25, to: 35)
+        let (first, second) = (object(version(before, 1, 1)), object(version(during, 2, 1)))
+        #expect(story.backup([first, second], from: 20, to: 50) == nil)
+        #expect(story.backup([first], from: 20, to: 50) == nil, "what is written meanwhile may be missing")
+        #expect(story.backup([second], from: 20, to: 50) == .staleRead)
+        #expect(story.backup([], from: 20, to: 50) == .staleRead)
+        #expect(story.backup([], from: 5, to: 50) == nil, "nothing was acknowledged when it began")
+    }
+
+    /// No read need meet a hint; a backup takes it along.
+    @Test func aBackupThatLacksWhatAHintHeld() {
+        var story = Story()
+        let hinted = story.history.begin(.put, key: 0, client: 0, covers: [], at: .zero)
+        story.history.end(
+            hinted, .acknowledged, needed: 1, primaries: 0, at: VirtualTime(nanoseconds: 10_000_000))
+        story.history.setHolders(hinted, 0b1000)
+        #expect(story.sees([], from: 20, to: 30, r: 3) == nil)
+        #expect(story.backup([object(version(hinted, 1, 1))], from: 20, to: 30) == nil)
+        #expect(story.backup([], from: 20, to: 30) == .lostWrite)
+    }
+
+    @Test func aBackupThatBringsBackWhatWasDeleted() {
+        var story = Story()
+        let deleted = story.write(from: 0, to: 10)
+        story.write(.delete, over: [deleted], from: 12, to: 18)
+        let held = object(version(deleted, 1, 1))
+        var tombstone = held
+        tombstone.delete(context: held.clock)
+        #expect(story.backup([held, tombstone], from: 20, to: 30) == nil)
+        #expect(story.backup([], from: 20, to: 30) == nil, "the tombstone was reaped before")
+        #expect(story.backup([held], from: 20, to: 30) == .staleRead)
+        #expect(story.backup([held], from: 15, to: 30) == nil, "the delete was acknowledged after it had begun")
     }
 
     // MARK: Dots, disks, leaves, listings

@@ -31,6 +31,7 @@ import TorcSimulation
 
     @Test(arguments: [
         "nodes 900", "fly A", "A put k99", "A sing k0", "wait 1 year", "crash", "A stage join", "cut A B",
+        "backup later",
     ])
     func nonsenseIsRefusedWithItsLine(text: String) throws {
         #expect {

@@ -206,8 +206,8 @@ package struct Lane: Sendable {
         case .diskSpace(let space): vnodes.space = space
         case .holdRemovals(let time):
             removalsHeldUntil = time
-            reaper.hold(until: time, now)
-            hintDelivery.hold(until: time)
+            if !Mutation.reapWhileHeld.isActive { reaper.hold(until: time, now) }
+            if !Mutation.deliverWhileHeld.isActive { hintDelivery.hold(until: time) }
         case .tick:
             coordinator.tick(now, &fromCoordinator)
             repair.tick(vnodes.leaves, now, &fromRepair)

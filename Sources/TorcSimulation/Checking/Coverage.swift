@@ -30,6 +30,8 @@ package struct Coverage: Hashable, Sendable {
         case salvaged, restored
         /// Clients were answered from memory.
         case readCached
+        /// Copies of all members were taken while all of them were held.
+        case backup
 
         static let faults: [Site] = [
             .kill, .powerLoss, .powerLossEverywhere, .gracefulStop, .failedCommit, .pause, .slowDisk, .linkFault,

@@ -29,6 +29,7 @@ final class SimulatedLane {
 
     var nextDeadline: MonotonicTime? { machine.inPlace { $0.nextDeadline } }
     var isIdle: Bool { machine.inPlace { $0.isIdle } }
+    var removalsHeldUntil: MonotonicTime { machine.inPlace { $0.removalsHeldUntil } }
 }
 
 struct SimulatedControl {
@@ -53,6 +54,8 @@ final class SimulatedProcess {
     var isCommitFailing = false
     var pausedUntil = VirtualTime.zero
     var nextRequest: UInt64 = 0
+    /// The last backup that it was held for.
+    var hold: BackupHold?
     /// Partitions of which reads have met a block that cannot be read, and that are not noted yet.
     var damageFound: Set<PartitionID> = []
     /// The clients that wait for an answer of this process, by lane and request; lane −1 is the control loop.

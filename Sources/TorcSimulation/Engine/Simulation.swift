@@ -90,6 +90,7 @@ package final class Simulation {
     /// The keys of requests that are not answered, of buckets that allow it.
     var cacheableKeys: [ClientRequestID: Int] = [:]
     var operators: [RingOperator] = []
+    var backups: BackupOperator
     /// By key, the copies of the shortest list that it ever had.
     var leastCopies: [Int]
     /// A person says what happens; see `ScenarioRun`.
@@ -151,6 +152,7 @@ package final class Simulation {
                 index: index, id: id, laneCount: plan.laneCounts[index], clock: clock, random: random.split())
         }
         operators = (0..<plan.operatorCount).map { _ in RingOperator(random: random.split()) }
+        backups = BackupOperator(random: SeededGenerator(seed: plan.seed ^ 0x4241_434b_4f50))
         self.random = random
         storeFirstProperties()
     }
@@ -204,6 +206,7 @@ package final class Simulation {
             schedule(.fault, after: random.exponential(mean: plan.faults.meanInterval))
         }
         for index in operators.indices { scheduleOperator(index) }
+        scheduleFirstBackup()
         // Of the faults that are drawn many find nothing to strike.
         let end = now + Self.loadTimeLimit + plan.faults.meanInterval * UInt64(20 * plan.leastFaults)
         advance(to: end) {
@@ -277,6 +280,7 @@ package final class Simulation {
             enqueueControl(.membershipStored(incarnation), node: id.node)
         case .ringStored(let id, let number, let record): ringStored(id, number, record)
         case .operatorTurn(let index): operatorTurn(index)
+        case .backupTurn(let number): backupTurn(number)
         case .exit(let id): exit(id)
         case .start(let node):
             nodes[node].isStartScheduled = false

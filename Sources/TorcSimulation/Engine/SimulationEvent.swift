@@ -36,6 +36,7 @@ enum SimulationEvent {
     case membershipStored(ProcessID, MembershipIncarnation)
     case ringStored(ProcessID, UInt64, RingRecord)
     case operatorTurn(Int)
+    case backupTurn(Int)
     case exit(ProcessID)
     case start(node: Int)
 

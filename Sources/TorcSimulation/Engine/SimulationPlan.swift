@@ -174,6 +174,8 @@ package struct SimulationPlan: Sendable {
     package var salvages = false
     /// Nil: all nodes run the newest version all the time.
     package var versions: VersionPlan?
+    /// Nil: nobody makes any.
+    package var backups: BackupPlan?
     /// Largest number of events that one turn of a lane takes.
     package var turnSize = 64
     package var turnDelay = Span.microseconds(20)
@@ -199,6 +201,7 @@ package struct SimulationPlan: Sendable {
         drawSalvage()
         drawVersions()
         drawCache()
+        drawBackups()
         if leastFaults > 0 { gather(&random) }
     }
 }

@@ -216,6 +216,7 @@ extension Simulation {
         for (from, to) in cuts { network.cut(from: from, to: to, actions: &networkActions) }
         performNetworkActions()
         schedule(.endFault(.cut(cuts)), after: random.span(plan.faults.cutTime))
+        backUpDuringCut()
     }
 
     private func damageRecord(_ node: Int) -> Bool {

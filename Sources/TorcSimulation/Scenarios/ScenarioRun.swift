@@ -92,6 +92,7 @@ package struct ScenarioRun {
             }
             wait(rest[1] == "s" ? .seconds(number) : .milliseconds(number))
             return "waited"
+        case "backup": return try backup(rest, step)
         case "settle":
             until { self.simulation.haveOneRing }
             return simulation.haveOneRing ? ring(of: simulation.members[0]) : "no one ring"
@@ -206,6 +207,35 @@ package struct ScenarioRun {
         simulation.performNetworkActions()
         wait(.seconds(1))
         return "cut"
+    }
+
+    /// As long as a node can be held.
+    private static let hold = Span.seconds(600)
+
+    /// backup begin, backup copy B A, backup end: in between anything may happen.
+    private func backup(_ words: [String], _ step: Scenario.Step) throws(ScenarioError) -> String {
+        var reason: String?
+        var seen = ""
+        switch words.first {
+        case "begin":
+            simulation.beginBackup(hold: Self.hold)
+            for node in simulation.members where reason == nil { reason = simulation.holdForBackup(node) }
+            until { !self.simulation.awaitsHolds }
+            reason = reason ?? simulation.checkHolds()
+            seen = "held"
+        case "copy":
+            for node in try places(Array(words.dropFirst()), step) where reason == nil {
+                reason = simulation.copyForBackup(node)
+            }
+            seen = "copied"
+        case "end":
+            reason = simulation.endBackup()
+            seen = simulation.violation.map { "\($0)" } ?? "whole"
+        default: throw ScenarioError(line: step.line, message: "backup begin, backup copy A B or backup end")
+        }
+        guard let reason else { return seen }
+        simulation.abandonBackup(reason)
+        return "none: \(reason)"
     }
 
     // MARK: What is seen

@@ -305,7 +305,7 @@ extension Simulation {
 
     /// Which writes an answer may leave out: those that have expired by its coordinator's clock (nil: anybody may have
     /// been it), or by the clocks of all replicas, which may have removed them.
-    private func expired(key: Int, by coordinator: Int?) -> Set<Int> {
+    func expired(key: Int, by coordinator: Int?) -> Set<Int> {
         guard plan.expiryPerMille > 0, key >= 0 else { return [] }
         let judges = coordinator.map { [$0] } ?? Array(nodes.indices)
         let wall = judges.map { nodes[$0].clock.latestWall(at: now) }.max()!
