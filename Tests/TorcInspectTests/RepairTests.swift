@@ -186,7 +186,7 @@ import TorcStorage
         try await expectNothingForged(try damagedValue { _ in forgedRecords() })
     }
 
-    /// A value may hold the first fragment of a record alone. What follows in the log are fragments of that value, and the
+    /// A value may hold the first fragment of a record alone, at the end of a block. What follows in the log are fragments of that value, and the
     /// last has the tag of its batch.
     @Test func aValueThatTakesInTheTagBehindIt() async throws {
         let damaged = try damagedValue { start in
@@ -194,13 +194,13 @@ import TorcStorage
             // What of it stands in the fragment that begins at `start`, behind a header, and 27 bytes of its batch: number and
             // count, family, key, lengths.
             let inFirst = blockBytes - start % blockBytes - 7 - 27
-            let rest = filler.count - inFirst
             var batch = forgedBatch()
-            // Log data, up to the end of the value.
+            // Log data, up to the end of the value; the fragment ends where the block ends, as a record's first must.
+            let inBlock = inFirst - 64 - 7 - batch.count - 4
+            let rest = filler.count - inFirst + inBlock
             batch += [3, UInt8(rest & 0x7f | 0x80), UInt8(rest >> 7 & 0x7f | 0x80), UInt8(rest >> 14)]
-            let forged = logRecord(type: 2, batch)
-            try #require(64 + forged.count < inFirst)
-            return Array(filler[..<64]) + forged + Array(filler[(64 + forged.count)...])
+            let forged = logRecord(type: 2, batch + filler[..<(try #require(inBlock > 0 ? inBlock : nil))])
+            return filler[..<64] + forged + filler[inFirst...]
         }
         try await expectNothingForged(damaged)
     }
