@@ -3,6 +3,7 @@
 // acknowledged before stands, by whomever it was held, and nothing that was replaced or deleted before comes back.
 
 package import TorcModel
+import TorcReplication
 
 package struct BackupChecker {
     package init() {}
@@ -15,7 +16,9 @@ package struct BackupChecker {
         var values: [Int] = []
         if var merged = copies.first {
             for copy in copies.dropFirst() { merged.merge(copy) }
-            values = merged.liveSiblings.compactMap { SimulatedValue.decode($0.value) }
+            // As if nothing had expired: what has may be missing, and may be there.
+            let answer = ClientObject(merged, at: WallTime(microseconds: 0), headOnly: false)
+            values = answer.siblings.compactMap { SimulatedValue.decode($0.value) }
         }
         guard
             var found = FinalChecker().check(

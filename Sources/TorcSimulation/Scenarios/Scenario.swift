@@ -73,6 +73,7 @@ package struct Scenario: Sendable {
         case "nodes": plan.nodeCount = try number(1...6)
         case "members": plan.firstMembers = try number(1...6)
         case "copies": plan.buckets[0].properties.n = UInt8(try number(1...5))
+        case "hint-bytes": plan.limits.hintBytes = try number(1...1_000_000)
         case "repair": plan.limits.repair.isOn = values == ["on"]
         case "reaping": plan.limits.reaping.isOn = values == ["on"]
         default: return false
