@@ -185,7 +185,11 @@ extension Simulation {
             return
         }
         note(nodes[node].name, key: key(of: message), "-> \(nodes[to].name) \(describe(message))")
-        let carried = message.adapted(to: agreedFeatures(node, to))
+        let agreed = agreedFeatures(node, to)
+        let carried = message.adapted(to: agreed)
+        // Who asked may have been replaced by an older build since: the link withholds the answer. A question must never come
+        // to that (`checkVersion`).
+        if case .reaped = carried, !agreed.isSuperset(of: carried.requiredFeatures) { return }
         network.send(carried, from: node, to: to, at: now, actions: &networkActions)
         performNetworkActions()
     }
