@@ -100,14 +100,16 @@ extension Simulation {
         guard !removed.isEmpty else { return }
         coverage.note(.pruned)
         note(nodes[node].name, key: key, "prunes \(removed) of k\(key)")
-        for replica in replicas(of: key) {
+        // By its ring they never take part again: a generation was forced without them.
+        let fenced = nodes[node].process?.control.machine.agreement.state.fenced ?? []
+        for replica in replicas(of: key) where !fenced.contains(nodes[replica].id) {
             guard let held = record(nodes[replica].store.intactRecord(of: write.key), write.key) else { continue }
             if let minting = held.header.minting, removed[minting.actor] > 0 {
                 reportPruning(key, node, "\(nodes[replica].name) mints with \(minting.actor)")
             }
             checkPruned(removed, of: held, key, node, at: replica)
         }
-        for keeper in members {
+        for keeper in members where !fenced.contains(nodes[keeper].id) {
             for hint in nodes[keeper].store.hints(of: write.key, durable: false) {
                 if let held = record(hint, write.key) { checkPruned(removed, of: held, key, node, at: keeper) }
             }
