@@ -186,8 +186,8 @@ import TorcStorage
         try await expectNothingForged(try damagedValue { _ in forgedRecords() })
     }
 
-    /// A value may hold the first fragment of a record alone, at the end of a block. What follows in the log are fragments of that value, and the
-    /// last has the tag of its batch.
+    /// A value may hold the first fragment of a record alone, at the end of a block. What follows in the log are
+    /// fragments of that value, and the last has the tag of its batch.
     @Test func aValueThatTakesInTheTagBehindIt() async throws {
         let damaged = try damagedValue { start in
             let filler = [UInt8](repeating: 0x2e, count: 100_000)

@@ -79,8 +79,8 @@ package final class Simulation {
     var excused: [Int: VirtualTime]?
     /// Keys of which a record went bad.
     var damagedKeys: Set<Int> = []
-    /// Buckets whose change to `lww` was acknowledged.
-    var bucketsTurned: Set<Int> = []
+    /// Buckets whose change to `lww` was acknowledged, and the nodes that did.
+    var bucketsTurned: [Int: Set<Int>] = [:]
     /// By key, entries that were pruned from vectors: all replicas had seen them.
     var pruned: [Int: VersionVector] = [:]
     var ringChecker: RingChecker

@@ -404,17 +404,14 @@ extension Simulation {
     private func checkProperties() {
         if plan.propertyChangePerMille > 0 { awaitProperties() }
         guard violation == nil else { return }
-        // A generation was forced: those who knew of the change may all be left out of it.
-        let isForced = listened.contains {
-            (nodes[$0].process?.control.machine.agreement.state.version.generation.number ?? 0) > 0
-        }
         for bucket in plan.buckets.indices {
             let scope = PropertiesScope.bucket(plan.buckets[bucket].id)
             let entries = listened.map { nodes[$0].store.properties.versioned(scope) }
             if !plan.forgets, entries.contains(where: { $0 != entries[0] }) {
                 report(Violation(.lostProperties, "nodes hold different properties of \(plan.buckets[bucket].id)"))
             }
-            if bucketsTurned.contains(bucket), !plan.forgets, !isForced,
+            // Of one that a forced generation has fenced nobody hears any more.
+            if let tellers = bucketsTurned[bucket], !tellers.isDisjoint(with: listened), !plan.forgets,
                 entries.contains(where: { $0?.properties.conflictMode != .lww })
             {
                 report(Violation(.lostProperties, "\(plan.buckets[bucket].id) was turned to lww and is not"))

@@ -574,7 +574,9 @@ extension Simulation {
         else { return }
         note(
             "c\(id.client)", "hears \(answer.map { "\($0)" } ?? "nothing") of its change of \(plan.buckets[bucket].id)")
-        if case .stored = answer, change.conflictMode == .lww { bucketsTurned.insert(bucket) }
+        if case .stored = answer, change.conflictMode == .lww {
+            bucketsTurned[bucket, default: []].insert(open.process.node)
+        }
         scheduleNextTurn(id.client)
     }
 }
