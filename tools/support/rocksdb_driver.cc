@@ -147,7 +147,7 @@ static void read_logs(const std::string &folder) {
             std::string copy = folder + "/../changed.log";
             std::ofstream(copy, std::ios::binary).write(changed.data(), std::streamsize(changed.size()));
             torc_log_reader *reader = nullptr;
-            ok(torc_log_reader_open(copy.c_str(), uint64_t(number), &reader), "open a log");
+            ok(torc_log_reader_open(copy.c_str(), &reader), "open a log");
             torc_log_item item;
             torc_log_position position;
             do {
@@ -173,7 +173,7 @@ static void read_logs(const std::string &folder) {
     fails(torc_batch_visit("short", 5, &visitor, &sequence, &count), "a short batch");
     fails(torc_batch_visit("twelve bytes and a bad tag \xff", 28, &visitor, &sequence, &count), "a bad batch");
     torc_log_reader *reader = nullptr;
-    fails(torc_log_reader_open((folder + "/none.log").c_str(), 1, &reader), "no log");
+    fails(torc_log_reader_open((folder + "/none.log").c_str(), &reader), "no log");
 }
 
 static int walk(torc_db *db, torc_family *family) {
