@@ -150,6 +150,8 @@ package struct ClusterState: Hashable, Sendable {
         (members + (transition?.leaving ?? [])).sorted { $0.node < $1.node }
     }
 
+    package func hasParticipant(_ node: NodeID) -> Bool { participants.contains { $0.node == node } }
+
     /// Owners that are fenced: what they held has yet to be given to others.
     package var fencedOwners: [NodeID] { ring.members.filter(fenced.contains) }
 

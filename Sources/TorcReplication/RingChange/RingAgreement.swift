@@ -169,7 +169,7 @@ package struct RingAgreement: Sendable {
     private mutating func force(
         without dead: [NodeID], _ request: RequestID, _ now: MonotonicTime, _ effects: inout [RingEffect]
     ) {
-        if let stranger = dead.first(where: { gone in !state.participants.contains { $0.node == gone } }) {
+        if let stranger = dead.first(where: { !state.hasParticipant($0) }) {
             return effects.append(.answer(request, .refused(.staging(.notMember(stranger)))))
         }
         let living = state.members.count { !dead.contains($0.node) }
@@ -413,7 +413,10 @@ package struct RingAgreement: Sendable {
         // A proposer tells everybody; others leave that to it, and to gossip.
         let tells = proposal != nil || next.generation != former.generation
         proposal = nil
-        record = RingRecord(state: next, staged: RingPlan.remaining(record.staged, in: next))
+        let tookPart = record.hasLeft || former.hasParticipant(node)
+        record = RingRecord(
+            state: next, staged: RingPlan.remaining(record.staged, in: next),
+            hasLeft: tookPart && !next.hasParticipant(node))
         stewardship = Stewardship(next.placement)
         store(&effects)
         emit(.installed(next), &effects)

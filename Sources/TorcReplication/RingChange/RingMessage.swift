@@ -104,25 +104,33 @@ package struct RingMessage: Hashable, Sendable {
 
 /// What a node holds of rings, as `meta` keeps it:
 ///
-///   u8 format | state | u8 (1: ballot follows), promised | u8 (1: accepted follows), ballot, state
+///   u8 format (2: the node has left) | state | u8 (1: ballot follows), promised | u8 (1: accepted follows), ballot, state
 ///   | varint count | staged change …
 ///   staged change = u8 (0 join, 1 leave, 2 remove, 3 replace) | join: member, else: u64be node | replace: member
 package struct RingRecord: Hashable, Sendable {
     package var state: ClusterState
     package var vote: RingVote
     package var staged: [StagedChange]
+    /// The node took part in an earlier ring and does not in this one: what it held it has handed over. Without it a
+    /// node that joined, left and starts again would take itself for one that waits for its join.
+    package var hasLeft: Bool
 
     private static let format: UInt8 = 1
+    /// Told apart by the format, so that older builds read the records of everybody else.
+    private static let formatOfOneThatLeft: UInt8 = 2
 
-    package init(state: ClusterState, vote: RingVote = RingVote(), staged: [StagedChange] = []) {
+    package init(
+        state: ClusterState, vote: RingVote = RingVote(), staged: [StagedChange] = [], hasLeft: Bool = false
+    ) {
         self.state = state
         self.vote = vote
         self.staged = staged
+        self.hasLeft = hasLeft
     }
 
     package var encoded: ByteBuffer {
         var buffer = ByteBuffer()
-        buffer.writeInteger(Self.format)
+        buffer.writeInteger(hasLeft ? Self.formatOfOneThatLeft : Self.format)
         state.encode(into: &buffer)
         buffer.writeInteger(UInt8(vote.promised == nil ? 0 : 1))
         vote.promised?.encode(into: &buffer)
@@ -134,8 +142,10 @@ package struct RingRecord: Hashable, Sendable {
 
     package init(decoding bytes: ByteBuffer) throws(MalformedBytes) {
         var buffer = bytes
-        guard try buffer.readFixed(UInt8.self, "ring record") == Self.format else {
-            throw MalformedBytes(.unknownVersion, "ring record")
+        switch try buffer.readFixed(UInt8.self, "ring record") {
+        case Self.format: hasLeft = false
+        case Self.formatOfOneThatLeft: hasLeft = true
+        default: throw MalformedBytes(.unknownVersion, "ring record")
         }
         state = try ClusterState(decoding: &buffer)
         var promised: RingBallot?

@@ -166,7 +166,7 @@ package struct RingPlan: Hashable, Sendable {
         }
         let touched = staged.compactMap(\.leaver) + staged.compactMap { $0.joiner?.node }
         if let leaver = change.leaver {
-            if !state.participants.contains(where: { $0.node == leaver }) { return .notMember(leaver) }
+            if !state.hasParticipant(leaver) { return .notMember(leaver) }
             if touched.contains(leaver) { return .alreadyStaged(leaver) }
         }
         if let joiner = change.joiner {

@@ -226,7 +226,7 @@ package final class Node: @unchecked Sendable {
         if let state = origin.beginning {
             let directory = ClusterDirectory(
                 node: configuration.node, declared: configuration.members, state: state,
-                joins: origin.joinedName != nil)
+                tookPart: origin.joinedName == nil)
             peers.members = directory.peers + peers.members.filter { $0.node == configuration.node }
         }
 
@@ -249,7 +249,7 @@ package final class Node: @unchecked Sendable {
             peers.identity = identity
             let directory = ClusterDirectory(
                 node: configuration.node, declared: configuration.members + made.declared, state: made.record.state,
-                joins: origin.joinedName != nil)
+                tookPart: origin.joinedName == nil || made.record.hasLeft)
             peers.members = directory.peers
             peers.fenced = Set(made.record.state.fenced)
             peers.news = RingMessage(told: made.record.state)

@@ -65,21 +65,21 @@ final class ClusterDirectory: Sendable {
 
     private let present: Mutex<Present>
 
-    /// `joins`: this node did not begin with the cluster.
-    init(node: NodeID, declared: [DeclaredMember], state: ClusterState, joins: Bool) {
+    /// `tookPart`: this node began with the cluster, or has left it.
+    init(node: NodeID, declared: [DeclaredMember], state: ClusterState, tookPart: Bool) {
         self.node = node
         let contacts = declared.map { ($0.node, NodeContact(name: $0.name, address: $0.address)) }
         present = Mutex(
             Present(
                 state: state, contacts: Dictionary(contacts, uniquingKeysWith: { first, _ in first }),
-                hasTakenPart: !joins))
+                hasTakenPart: tookPart))
         install(state)
     }
 
     func install(_ state: ClusterState) {
         present.withLock { present in
             present.state = state
-            if state.participants.contains(where: { $0.node == node }) { present.hasTakenPart = true }
+            if state.hasParticipant(node) { present.hasTakenPart = true }
             for member in state.participants {
                 if let contact = NodeContact(contact: member.contact) { present.contacts[member.node] = contact }
             }
@@ -149,5 +149,5 @@ extension ClusterState {
         if let transition, transition.phase == .copying { transition.former } else { ring }
     }
 
-    func isLeaving(_ node: NodeID) -> Bool { !contains(node) && participants.contains { $0.node == node } }
+    func isLeaving(_ node: NodeID) -> Bool { !contains(node) && hasParticipant(node) }
 }

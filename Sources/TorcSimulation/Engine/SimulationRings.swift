@@ -127,7 +127,7 @@ extension Simulation {
     /// Those who may come in: a node comes with an empty folder.
     private func strangers(to state: ClusterState) -> [NodeID] {
         nodes.filter { node in
-            !state.participants.contains { $0.node == node.id } && !state.fenced.contains(node.id)
+            !state.hasParticipant(node.id) && !state.fenced.contains(node.id)
                 && node.store.records.isEmpty && node.store.hintNames.isEmpty
         }.map(\.id)
     }

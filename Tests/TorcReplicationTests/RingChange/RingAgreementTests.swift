@@ -241,6 +241,35 @@ import TorcReplication
         #expect(cluster.answers.last == .refused(.staging(.fenced(node(4)))))
     }
 
+    /// Chaos found it: who had joined, left, was killed and started again waited for a join that had long been
+    /// committed, and whoever waited for it to have left waited for ever.
+    @Test func aRestartForgetsNotThatTheNodeHasLeft() {
+        var cluster = RingDialogue(members: 3, others: 2)
+        cluster.order(.stage(RingDialogue.joiner(4)))
+        cluster.commit()
+        cluster.arrive()
+        #expect(cluster.disks[4]!.hasLeft == false)
+        cluster.order(.stage(.leave(node(4))))
+        cluster.commit()
+        cluster.deliver()
+        #expect(cluster.disks[4]!.state.hasParticipant(node(4)), "it hands over")
+        #expect(cluster.disks[4]!.hasLeft == false)
+        cluster.arrive()
+        #expect(cluster.disks[4]!.hasLeft)
+        #expect((1...3).allSatisfy { !cluster.disks[$0]!.hasLeft })
+        #expect(cluster.disks[5]!.hasLeft == false, "it waits for its join")
+
+        cluster.start(4)
+        cluster.order(.stage(RingDialogue.joiner(5)))
+        cluster.commit()
+        cluster.arrive()
+        #expect(cluster.disks[4]!.hasLeft, "later rings do not change that")
+        cluster.order(.stage(RingDialogue.joiner(4)))
+        cluster.commit()
+        cluster.deliver()
+        #expect(cluster.disks[4]!.state.contains(node(4)) && !cluster.disks[4]!.hasLeft)
+    }
+
     @Test func aRestartForgetsNoVote() {
         var cluster = RingDialogue(members: 3)
         cluster.order(.stage(.leave(node(3))))

@@ -104,7 +104,7 @@ import TorcReplication
             var generator = SeededGenerator(seed: seed)
             let state = generator.clusterState()
             let members = state.members.map(\.node)
-            var record = RingRecord(state: state, staged: [generator.stagedChange(of: state)])
+            var record = RingRecord(state: state, staged: [generator.stagedChange(of: state)], hasLeft: seed % 7 == 0)
             if members.count > 1, let plan = try? RingPlan(changes: record.staged, of: state) {
                 // A vote that a machine has cast.
                 var machine = RingAgreement(

@@ -122,6 +122,19 @@ struct NodeContactTests {
             let left = try await look(cluster.nodes[1]!, "ring", RingReport.self)
             #expect(left.role == "left" && left.members.count == 3)
             try await check(cluster.client(joined), 0..<120)
+
+            // One that has joined is known by its folder alone: that it has left stands there, too.
+            let third = cluster.nodes[2]!
+            #expect(try await order(third, "leave?node=n4").status == 200)
+            _ = try await commit(third)
+            let end = ContinuousClock.now + .seconds(20)
+            while try await look(cluster.nodes[joined]!, "ring", RingReport.self).role != "left" {
+                try #require(ContinuousClock.now < end, "n4 does not know that it has left")
+                try await Task.sleep(for: .milliseconds(100))
+            }
+            await cluster.stop(joined)
+            try await cluster.start(joined)
+            #expect(try await look(cluster.nodes[joined]!, "ring", RingReport.self).role == "left")
         }
     }
 
